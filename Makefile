@@ -1,0 +1,90 @@
+# oneword: one Makefile, no configure step (GNU make 3.81 suffices). `make help` lists the targets.
+#
+# Each configuration builds into a folder of its own, so that nothing is cleaned to switch: the default into build/, `make
+# OPENMP=0`, `make CC=clang` and so on into build/NAME/ when NAME=... is given or derived below.
+
+CC ?= cc
+ifeq ($(origin CC),default)
+CC := cc
+endif
+AR ?= ar
+PREFIX ?= /usr/local
+DESTDIR ?=
+CFLAGS ?= -O2
+LDFLAGS ?=
+OPENMP ?= 1
+B ?= build
+
+# -ffp-contract=off: one hash on every machine; each fused multiply-add is written as one.
+STD := -std=c99 -pedantic -D_POSIX_C_SOURCE=200809L
+WARN := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes -Wvla
+ALL_CFLAGS := $(STD) $(WARN) -ffp-contract=off -I. $(CFLAGS)
+
+# OpenMP where the compiler has it, asked by compiling a line.
+ifneq ($(OPENMP),0)
+OMP_FLAG := $(shell printf '\043include <omp.h>\nint main(void){return omp_get_max_threads()<0;}' | \
+	$(CC) -fopenmp -x c - -o /dev/null 2>/dev/null && echo -fopenmp)
+endif
+ALL_CFLAGS += $(OMP_FLAG)
+LIBS := -lm
+
+# Kernels are compiled once per instruction set the compiler can produce for the target.
+TARGET := $(shell $(CC) $(CFLAGS) -dumpmachine 2>/dev/null)
+ISAS := scalar
+ifneq ($(filter x86_64%,$(TARGET)),)
+ISAS += avx2 avx512
+else ifneq ($(filter aarch64% arm64%,$(TARGET)),)
+ISAS += neon
+endif
+ISA_FLAGS_scalar :=
+ISA_FLAGS_avx2 := -mavx2 -mfma -mf16c
+ISA_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
+ISA_FLAGS_neon :=
+ISA_DEFS := $(foreach i,$(ISAS),-DTN_HAVE_$(i))
+
+# Sources are listed sorted, so that a build does not depend on the order of a directory.
+dirs = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c)))
+KERNEL_SRC := $(call dirs,tensor/kernel)
+LIB_SRC := $(call dirs,ref tensor tensor/op tensor/io nn nn/model nn/image nn/text)
+TOOL_SRC := $(call dirs,tools)
+TEST_SRC := $(sort $(wildcard tests/test_*.c))
+
+KERNEL_OBJ := $(foreach i,$(ISAS),$(KERNEL_SRC:%.c=$(B)/obj/%.$(i).o))
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/obj/%.o) $(KERNEL_OBJ)
+TOOL_OBJ := $(TOOL_SRC:%.c=$(B)/obj/%.o)
+TESTS := $(TEST_SRC:tests/%.c=$(B)/tests/%)
+
+.PHONY: all demo test verify bench sweep audit asan sabotage install uninstall clean help tests
+all: $(B)/oneword $(B)/liboneword.a
+
+$(B)/liboneword.a: $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/oneword: $(TOOL_OBJ) $(B)/liboneword.a
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(ISA_DEFS) -MMD -MP -c -o $@ $<
+
+define isa_rule
+$(B)/obj/tensor/kernel/%.$(1).o: tensor/kernel/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(ALL_CFLAGS) $$(ISA_FLAGS_$(1)) -DTN_ISA=$(1) -DTN_ISA_$(1) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+
+$(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/test.o $(B)/liboneword.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+tests: $(TESTS)
+
+test: all tests
+	@B=$(B) tests/run.sh
+
+clean:
+	rm -rf build
+
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_SRC:%.c=$(B)/obj/%.d) $(B)/obj/tests/test.d
