@@ -1,0 +1,31 @@
+#include "tensor/parallel.h"
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+static void run_serial(int64_t n, void (*task)(void *arg, int64_t i, int worker), void *arg) {
+    for (int64_t i = 0; i < n; i++) task(arg, i, 0);
+}
+
+#ifdef _OPENMP
+/* Tasks are handed out one by one: they are few and coarse, and cores of one machine may differ in speed. */
+void tn_parallel_for(int threads, int64_t n, void (*task)(void *arg, int64_t i, int worker), void *arg) {
+    if (threads > n) threads = (int)n;
+    if (threads <= 1 || omp_in_parallel()) {
+        run_serial(n, task, arg);
+        return;
+    }
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (int64_t i = 0; i < n; i++) task(arg, i, omp_get_thread_num());
+}
+
+int tn_max_threads(void) { return omp_get_max_threads(); }
+#else
+void tn_parallel_for(int threads, int64_t n, void (*task)(void *arg, int64_t i, int worker), void *arg) {
+    (void)threads;
+    run_serial(n, task, arg);
+}
+
+int tn_max_threads(void) { return 1; }
+#endif
