@@ -2,12 +2,18 @@
 
 #include "tensor/kernel/kernels.h"
 
+#ifdef TN_HAVE_avx2
+#include <cpuid.h>
+#endif
+
 /* The compiler's run-time library asks cpuid and, by xgetbv, whether the system saves the wide registers. AVX-512 means the
  * subsets that every server core since Skylake has. NEON is part of AArch64. */
 #ifdef TN_HAVE_avx2
 static int has_avx2(void) {
+    unsigned a, b, c, d;
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    int f16c = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C); /* not every compiler has a name for it */
+    return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 #endif
 
