@@ -26,6 +26,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "tensor/fma.h"
 #include "tensor/kernel/kernels.h"
 
 /* K(name) is the name of a kernel in this compile: k_name_avx512, ... */
@@ -47,25 +48,6 @@ static inline float s_float(uint32_t u) {
     float x;
     memcpy(&x, &u, 4);
     return x;
-}
-
-/* a*b + c rounded once. Without hardware: the product of two floats is exact in double; its sum with c is rounded to odd (the
- * last bit is set where the sum is inexact: Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008), after
- * which the rounding to float is right, as 53 >= 24 + 2. The error of the sum is Knuth's TwoSum; it is NaN, and ignored, where
- * the sum is not finite. No branches, so that compilers can vectorise it. */
-static inline float s_fma(float a, float b, float c) {
-#if defined(__FP_FAST_FMAF) || defined(__FMA__)
-    return fmaf(a, b, c);
-#else
-    double p = (double)a * (double)b, z = (double)c;
-    double s = p + z, t = s - p, e = (p - (s - t)) + (z - t);
-    uint64_t u;
-    memcpy(&u, &s, 8);
-    uint64_t sign = 0 - (u >> 63), toward = (uint64_t)(e > 0) - (uint64_t)(e < 0);
-    u += ((toward ^ sign) - sign) & (0 - (~u & 1)); /* to the neighbour that is odd, away from 0 where e has the sign of s */
-    memcpy(&s, &u, 8);
-    return (float)s;
-#endif
 }
 
 /* Exact; a signalling NaN becomes quiet, as in hardware. */
@@ -453,8 +435,8 @@ static inline v16 v_add(v16 x, v16 y) { V_EACH(v16, f, x.f[i] + y.f[i]); }
 static inline v16 v_sub(v16 x, v16 y) { V_EACH(v16, f, x.f[i] - y.f[i]); }
 static inline v16 v_mul(v16 x, v16 y) { V_EACH(v16, f, x.f[i] * y.f[i]); }
 static inline v16 v_div(v16 x, v16 y) { V_EACH(v16, f, x.f[i] / y.f[i]); }
-static inline v16 v_fma(v16 x, v16 y, v16 z) { V_EACH(v16, f, s_fma(x.f[i], y.f[i], z.f[i])); }
-static inline v16 v_fnma(v16 x, v16 y, v16 z) { V_EACH(v16, f, s_fma(-x.f[i], y.f[i], z.f[i])); }
+static inline v16 v_fma(v16 x, v16 y, v16 z) { V_EACH(v16, f, tn_fmaf(x.f[i], y.f[i], z.f[i])); }
+static inline v16 v_fnma(v16 x, v16 y, v16 z) { V_EACH(v16, f, tn_fmaf(-x.f[i], y.f[i], z.f[i])); }
 static inline v16 v_min(v16 x, v16 y) { V_EACH(v16, f, s_min(x.f[i], y.f[i])); }
 static inline v16 v_max(v16 x, v16 y) { V_EACH(v16, f, s_max(x.f[i], y.f[i])); }
 static inline v16 v_sqrt(v16 x) { V_EACH(v16, f, sqrtf(x.f[i])); }
