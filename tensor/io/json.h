@@ -28,7 +28,7 @@ struct tn_jval {
 typedef struct tn_json tn_json; /* owns every value and string of one document */
 
 enum {
-    TN_JSON_PYTHON = 1,    /* accept NaN, Infinity, -Infinity as numbers and a leading UTF-8 BOM (configuration files) */
+    TN_JSON_PYTHON = 1,    /* accept NaN, Infinity, -Infinity as numbers, 1e400 as infinity, a leading UTF-8 BOM (configurations) */
     TN_JSON_LAST_WINS = 2  /* duplicate keys: keep the last one, as Python does (configuration files) */
 };
 
@@ -43,7 +43,8 @@ void tn_json_free(tn_json *doc); /* NULL is fine */
 const tn_jval *tn_json_get(const tn_jval *v, const char *key);
 
 /* Correctly rounded decimal to double, locale-free, of exactly text[0..len): the one number parser of the project. Grammar of
- * JSON plus an optional leading '+', leading '.', trailing '.'. false where anything is left over. "nan"/"inf" are refused. */
+ * JSON plus an optional leading '+', leading '.', trailing '.'. false where anything is left over, and where the number is too
+ * large for a double; what is too small becomes subnormal or zero. "nan"/"inf" are refused: *out is always finite. */
 bool tn_parse_double(const char *text, size_t len, double *out);
 bool tn_parse_int64(const char *text, size_t len, int64_t *out); /* decimal, optional sign, no overflow */
 
@@ -60,7 +61,8 @@ void tn_jw_open(tn_jw *w, const char *key, char bracket); /* '{' or '['; key NUL
 void tn_jw_close(tn_jw *w, char bracket);                 /* '}' or ']' */
 void tn_jw_string(tn_jw *w, const char *key, const char *value);
 void tn_jw_int(tn_jw *w, const char *key, int64_t value);
-void tn_jw_number(tn_jw *w, const char *key, double value); /* shortest of %.9g/%.17g that reads back; NaN, Inf -> null */
+void tn_jw_number(tn_jw *w, const char *key, double value); /* fewest of 9..17 digits that read back; NaN, Inf -> null */
+void tn_jw_float(tn_jw *w, const char *key, float value);   /* the same for who reads it back as a float */
 void tn_jw_bool(tn_jw *w, const char *key, bool value);
 void tn_jw_null(tn_jw *w, const char *key);
 char *tn_jw_take(tn_jw *w); /* the NUL-terminated text, caller frees; NULL after a failed allocation */
