@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- derivatives by differences ---------------------------------------------------------------------------------- */
+/* ---- derivatives by differences --------------------------------------------------------------------------------- */
 
 typedef struct fd_case {
     const char *op;
@@ -59,7 +59,7 @@ static const fd_case fd_cases[] = {
     {"upsample_nearest", {1, 5, 4, 3, 2}, {20, 0, 0}, 6, {0}, NULL},
     {"avg_pool2d", {2, 4, 6, 2, 2}, {48, 0, 0}, 12, {0}, NULL},
     {"avg_pool2d", {1, 6, 5, 3, 2}, {30, 0, 0}, 4, {0}, NULL}, /* overlapping windows, a remainder */
-    {"concat", {2, 3, 1, 4}, {24, 8, 0}, 32, {0}, NULL},
+    {"concat", {2, 3, 2, 4}, {24, 16, 0}, 40, {0}, NULL},
     {"slice", {2, 5, 3, 1, 3}, {30, 0, 0}, 18, {0}, NULL},
     {"nchw_to_tokens", {2, 3, 4}, {24, 0, 0}, 24, {0}, NULL},
     {"tokens_to_nchw", {2, 3, 4}, {24, 0, 0}, 24, {0}, NULL},
@@ -160,7 +160,7 @@ static void test_derivatives(test_state *t) {
     CHECKF(t, covered == FD_COUNT, "%d of %d cases name an operator that does not exist", FD_COUNT - covered, FD_COUNT);
 }
 
-/* ---- worked examples --------------------------------------------------------------------------------------------- */
+/* ---- worked examples -------------------------------------------------------------------------------------------- */
 
 static void expect(test_state *t, const char *what, const double *got, const double *want, int n) {
     for (int i = 0; i < n; i++)
@@ -227,6 +227,8 @@ static void test_products(test_state *t) {
     EXPECT(t, "causal", y, 6, 4.5, 6);
     ref_attention(zero, zero, v, y, 1, 3, 2, 1, 1, 1, 1);
     EXPECT(t, "causal with two keys", y, 6, 4.5, 4.5);
+    ref_attention((const double[]){2000}, (const double[]){1, 1}, v, y, 1, 1, 2, 1, 1, 1, 0);
+    EXPECT(t, "attention with large scores", y, 4.5);
     ref_softmax((const double[]){1000, 1000, -1e300}, y, 1, 3);
     EXPECT(t, "softmax of large numbers", y, 0.5, 0.5, 0);
 }
