@@ -1,0 +1,86 @@
+/* Elementwise functions and the gated GELU: vmath.h over arrays. The last, partial vector computes the same lanes. */
+#include "tensor/err.h"
+#include "tensor/kernel/k_table.h"
+#include "tensor/kernel/vmath.h"
+
+/* The first 16, or the first m < 16, elements at p. */
+static inline v16 get(const float *p, int64_t m) { return m >= V_LANES ? v_load(p) : v_loadn(p, m); }
+static inline void put(float *p, v16 x, int64_t m) {
+    if (m >= V_LANES) v_store(p, x);
+    else v_storen(p, x, m);
+}
+
+/* One loop per function, so that the choice of the function is outside the loop. */
+#define MAP(f)                                                                                                                 \
+    static void map_##f(int64_t n, const float *x, float *y) {                                                                 \
+        for (int64_t i = 0; i < n; i += V_LANES) put(y + i, v_##f(get(x + i, n - i)), n - i);                                  \
+    }
+MAP(silu)
+MAP(gelu)
+MAP(quick_gelu)
+MAP(sigmoid)
+MAP(exp)
+MAP(log)
+MAP(tanh)
+MAP(erf)
+MAP(sin)
+MAP(cos)
+
+void K(unary)(k_fn fn, int64_t n, const float *x, float *y) {
+    switch (fn) {
+    case K_SILU: map_silu(n, x, y); break;
+    case K_GELU: map_gelu(n, x, y); break;
+    case K_QUICK_GELU: map_quick_gelu(n, x, y); break;
+    case K_SIGMOID: map_sigmoid(n, x, y); break;
+    case K_EXP: map_exp(n, x, y); break;
+    case K_LOG: map_log(n, x, y); break;
+    case K_TANH: map_tanh(n, x, y); break;
+    case K_ERF: map_erf(n, x, y); break;
+    case K_SIN: map_sin(n, x, y); break;
+    case K_COS: map_cos(n, x, y); break;
+    }
+}
+
+/* Adding to dx rounds the product first, so that accumulating gives what a separate gradient and an addition would. */
+#define MAP_GRAD(f)                                                                                                            \
+    static void grad_##f(int64_t n, const float *x, const float *dy, float *dx, int acc) {                                     \
+        for (int64_t i = 0; i < n; i += V_LANES) {                                                                             \
+            v16 g = v_mul(get(dy + i, n - i), v_##f##_grad(get(x + i, n - i)));                                                \
+            put(dx + i, acc ? v_add(get(dx + i, n - i), g) : g, n - i);                                                        \
+        }                                                                                                                      \
+    }
+MAP_GRAD(silu)
+MAP_GRAD(gelu)
+MAP_GRAD(quick_gelu)
+MAP_GRAD(sigmoid)
+
+void K(unary_backward)(k_fn fn, int64_t n, const float *x, const float *dy, float *dx, int acc) {
+    switch (fn) {
+    case K_SILU: grad_silu(n, x, dy, dx, acc); break;
+    case K_GELU: grad_gelu(n, x, dy, dx, acc); break;
+    case K_QUICK_GELU: grad_quick_gelu(n, x, dy, dx, acc); break;
+    case K_SIGMOID: grad_sigmoid(n, x, dy, dx, acc); break;
+    default: TN_BUG("no derivative of function %d", (int)fn);
+    }
+}
+
+void K(geglu)(int64_t rows, int64_t n, const float *x, float *y) {
+    for (int64_t r = 0; r < rows; r++, x += 2 * n, y += n) {
+        for (int64_t i = 0; i < n; i += V_LANES) {
+            put(y + i, v_mul(get(x + i, n - i), v_gelu(get(x + n + i, n - i))), n - i);
+        }
+    }
+}
+
+/* One row of the gradient: with value a and gate b, da = dy gelu(b), db = dy a gelu'(b). */
+void K(geglu_backward)(int64_t rows, int64_t n, const float *x, const float *dy, float *dx, int acc) {
+    for (int64_t r = 0; r < rows; r++, x += 2 * n, dy += n, dx += 2 * n) {
+        for (int64_t i = 0; i < n; i += V_LANES) {
+            int64_t m = n - i;
+            v16 a = get(x + i, m), b = get(x + n + i, m), g = get(dy + i, m);
+            v16 da = v_mul(g, v_gelu(b)), db = v_mul(v_mul(g, a), v_gelu_grad(b));
+            put(dx + i, acc ? v_add(get(dx + i, m), da) : da, m);
+            put(dx + n + i, acc ? v_add(get(dx + n + i, m), db) : db, m);
+        }
+    }
+}
