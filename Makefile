@@ -75,7 +75,7 @@ $(B)/obj/tensor/kernel/%.$(1).o: tensor/kernel/%.c
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
 
-$(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/test.o $(B)/liboneword.a
+$(B)/tests/test_%: $(B)/obj/tests/test_%.o $(B)/obj/tests/test.o $(B)/obj/tests/op_cases.o $(B)/liboneword.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
@@ -87,4 +87,4 @@ test: all tests
 clean:
 	rm -rf build
 
--include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_SRC:%.c=$(B)/obj/%.d) $(B)/obj/tests/test.d
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_SRC:%.c=$(B)/obj/%.d) $(B)/obj/tests/test.d $(B)/obj/tests/op_cases.d

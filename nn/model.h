@@ -5,7 +5,7 @@
 #include "nn/model/clip.h"
 #include "nn/model/unet.h"
 #include "nn/model/vae.h"
-#include "nn/scheduler.h"
+#include "nn/schedule.h"
 #include "nn/text/tokenizer.h"
 
 enum { NN_LOAD_TEXT = 1, NN_LOAD_UNET = 2, NN_LOAD_VAE = 4, NN_LOAD_TOKENIZER = 8, NN_LOAD_SCHEDULER = 16, NN_LOAD_ALL = 31 };

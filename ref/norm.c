@@ -9,8 +9,8 @@
  * The variance is summed in a second pass. The one-pass form mean(x^2) - mean^2 loses all digits when the mean is large
  * against the spread.
  *
- * Backward. Within one group, d mean / d x_i = 1/n, and since the deviations add up to zero d var / d x_i = 2 (x_i -
- * mean) / n, so dr / d x_i = -r^3 (x_i - mean) / n = -r^2 xhat_i / n. Therefore
+ * Backward. Within one group, d mean / d x_i = 1/n and, since the deviations add up to zero,
+ * d var / d x_i = 2 (x_i - mean) / n; so dr / d x_i = -r^3 (x_i - mean) / n = -r^2 xhat_i / n. Therefore
  *
  *   d xhat_j / d x_i = r (delta_ij - 1/n - xhat_i xhat_j / n)
  *

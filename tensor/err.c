@@ -35,13 +35,14 @@ int tn_fail(tn_err *e, int code, const char *fmt, ...) {
 
 int tn_fail_in(tn_err *e, const char *fmt, ...) {
     if (!e) return -1;
-    char raw[sizeof e->msg];
+    char raw[2 * sizeof e->msg + 2];
     va_list ap;
     va_start(ap, fmt);
-    int n = vsnprintf(raw, sizeof raw, fmt, ap);
+    int n = vsnprintf(raw, sizeof e->msg, fmt, ap);
     va_end(ap);
-    size_t used = n < 0 ? 0 : (size_t)n < sizeof raw ? (size_t)n : sizeof raw - 1;
-    snprintf(raw + used, sizeof raw - used, ": %s", e->msg);
+    size_t used = n < 0 ? 0 : (size_t)n < sizeof e->msg ? (size_t)n : sizeof e->msg - 1;
+    raw[used] = ':', raw[used + 1] = ' ';
+    memcpy(raw + used + 2, e->msg, strlen(e->msg) + 1);
     escape(e->msg, sizeof e->msg, raw);
     return -1;
 }

@@ -122,7 +122,9 @@ typedef struct tn_case {
     tn_attr a;
     int nin;
     struct tn_case_input {
-        char fill; /* 'x' numbers, 'w' an F32 weight, 'h' an F16 weight, 'b' a BF16 weight, 'i' ids, 'p' positive, 0 absent */
+        /* numbers that want a gradient: 'x' data, 'w' an F32, 'h' an F16, 'b' a BF16 weight; without: 'd' data, 'p' positive,
+         * 'i' ids; 0: the input is absent */
+        char fill;
         int ndim;
         int64_t shape[TN_MAX_DIMS];
     } in[TN_MAX_IN];

@@ -153,30 +153,58 @@ static void flush_folder(const char *path) {
     free(folder);
 }
 
-/* Writes and flushes the temporary file; -1 with errno set. A file system that cannot flush (EINVAL) is trusted. */
-static int write_flushed(const char *temp, const void *data, size_t len) {
-    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return -1;
-    int status = write_all(fd, data, len);
-    if (!status && fsync(fd) != 0 && errno != EINVAL) status = -1;
-    int code = errno;
-    if (close(fd) != 0 && !status) return -1;
-    errno = code;
-    return status;
+struct tn_out {
+    int fd;
+    char *path, *temp; /* both in the block that path starts */
+};
+
+int tn_out_open(const char *path, tn_out **out, tn_err *err) {
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return tn_fail(err, TN_EIO, "%s: cannot write: there is a %s of that name", path, S_ISDIR(st.st_mode) ? "folder" : "pipe or device");
+    size_t folder = folder_length(path), size = strlen(path) + 1;
+    tn_out *o = calloc(1, sizeof *o);
+    if (o) o->path = malloc(2 * size + 40);
+    if (!o || !o->path) {
+        free(o);
+        return fail_no_memory(err, path);
+    }
+    o->temp = o->path + size;
+    memcpy(o->path, path, size);
+    memcpy(o->temp, path, folder);
+    snprintf(o->temp + folder, size - folder + 40, ".%s.tmp.%ld", path + folder, tn_pid());
+    o->fd = open(o->temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (o->fd < 0) {
+        fail_system(err, path, "write");
+        free(o->path);
+        free(o);
+        return -1;
+    }
+    *out = o;
+    return 0;
 }
 
-int tn_write_atomic(const char *path, const void *data, size_t len, tn_err *err) {
-    if (tn_is_dir(path)) return tn_fail(err, TN_EIO, "%s: cannot write: it is a folder", path);
-    size_t n = folder_length(path), cap = strlen(path) + 40;
-    char *temp = malloc(cap);
-    if (!temp) return fail_no_memory(err, path);
-    snprintf(temp, cap, "%.*s.%s.tmp.%ld", (int)n, path, path + n, tn_pid());
+int tn_out_write(tn_out *o, const void *data, size_t len, tn_err *err) {
+    return write_all(o->fd, data, len) ? fail_system(err, o->path, "write") : 0;
+}
+
+void tn_out_discard(tn_out *o) {
+    if (!o) return;
+    if (o->fd >= 0) close(o->fd);
+    if (o->temp) unlink(o->temp);
+    free(o->path);
+    free(o);
+}
+
+int tn_out_commit(tn_out *o, tn_err *err) {
     int status = 0;
-    if (write_flushed(temp, data, len)) status = fail_system(err, path, "write");
-    else if (rename(temp, path) != 0) status = fail_system(err, path, "put the new file in place");
-    if (status) unlink(temp);
-    else flush_folder(path);
-    free(temp);
+    /* EINVAL: a file system that cannot flush; there is nothing more to be done on it. */
+    if (fsync(o->fd) != 0 && errno != EINVAL) status = fail_system(err, o->path, "write");
+    if (close(o->fd) != 0 && !status) status = fail_system(err, o->path, "write");
+    o->fd = -1;
+    if (!status && rename(o->temp, o->path) != 0) status = fail_system(err, o->path, "put the new file in place");
+    if (!status) flush_folder(o->path), o->temp = NULL;
+    tn_out_discard(o);
     return status;
 }
 
@@ -359,32 +387,64 @@ void tn_map_close(tn_map *map) {
     memset(map, 0, sizeof *map);
 }
 
-static int write_mode(const char *path, const char *mode, const void *data, size_t len) {
-    FILE *f = fopen(path, mode);
-    if (!f) return -1;
-    bool ok = fwrite(data, 1, len, f) == len;
-    return fclose(f) != 0 || !ok ? -1 : 0;
+struct tn_out {
+    FILE *file;
+    char *path, *temp;
+};
+
+int tn_out_open(const char *path, tn_out **out, tn_err *err) {
+    size_t size = strlen(path) + 1;
+    tn_out *o = calloc(1, sizeof *o);
+    if (o) o->path = malloc(2 * size + 4);
+    if (!o || !o->path) {
+        free(o);
+        return fail_no_memory(err, path);
+    }
+    o->temp = o->path + size;
+    memcpy(o->path, path, size);
+    snprintf(o->temp, size + 4, "%s.tmp", path);
+    o->file = fopen(o->temp, "wb");
+    if (!o->file) {
+        fail_system(err, path, "write");
+        free(o->path);
+        free(o);
+        return -1;
+    }
+    *out = o;
+    return 0;
+}
+
+int tn_out_write(tn_out *o, const void *data, size_t len, tn_err *err) {
+    return fwrite(data, 1, len, o->file) == len ? 0 : fail_system(err, o->path, "write");
+}
+
+void tn_out_discard(tn_out *o) {
+    if (!o) return;
+    if (o->file) fclose(o->file);
+    if (o->temp) remove(o->temp);
+    free(o->path);
+    free(o);
 }
 
 /* C's rename need not replace: the old file is removed first, which leaves a moment with the temporary file alone. */
-int tn_write_atomic(const char *path, const void *data, size_t len, tn_err *err) {
-    size_t cap = strlen(path) + 8;
-    char *temp = malloc(cap);
-    if (!temp) return fail_no_memory(err, path);
-    snprintf(temp, cap, "%s.tmp", path);
-    int status = 0;
-    if (write_mode(temp, "wb", data, len)) status = fail_system(err, path, "write");
-    if (!status && rename(temp, path) != 0) {
-        remove(path);
-        if (rename(temp, path) != 0) status = fail_system(err, path, "put the new file in place");
+int tn_out_commit(tn_out *o, tn_err *err) {
+    int status = fclose(o->file) != 0 ? fail_system(err, o->path, "write") : 0;
+    o->file = NULL;
+    if (!status && rename(o->temp, o->path) != 0) {
+        remove(o->path);
+        if (rename(o->temp, o->path) != 0) status = fail_system(err, o->path, "put the new file in place");
     }
-    if (status) remove(temp);
-    free(temp);
+    if (!status) o->temp = NULL;
+    tn_out_discard(o);
     return status;
 }
 
 int tn_append_file(const char *path, const void *data, size_t len, tn_err *err) {
-    return write_mode(path, "ab", data, len) ? fail_system(err, path, "write") : 0;
+    FILE *f = fopen(path, "ab");
+    if (!f) return fail_system(err, path, "open for writing");
+    bool ok = fwrite(data, 1, len, f) == len;
+    if (fclose(f) != 0) ok = false;
+    return ok ? 0 : fail_system(err, path, "write");
 }
 
 int tn_list_dir(const char *path, tn_list *list, tn_err *err) {
@@ -414,6 +474,14 @@ int tn_term_width(int fd) { return (void)fd, 80; }
 #endif
 
 /* ---- both ---- */
+
+int tn_write_atomic(const char *path, const void *data, size_t len, tn_err *err) {
+    tn_out *out;
+    if (tn_out_open(path, &out, err)) return -1;
+    if (!tn_out_write(out, data, len, err)) return tn_out_commit(out, err);
+    tn_out_discard(out);
+    return -1;
+}
 
 int tn_remove_file(const char *path, tn_err *err) {
     if (tn_is_dir(path)) return tn_fail(err, TN_EIO, "%s: cannot remove: it is a folder", path); /* remove() would */

@@ -24,8 +24,16 @@ void tn_map_close(tn_map *map); /* a zeroed map is fine */
 /* Reads a whole file of at most cap bytes into *data (caller frees; one NUL is added after the end). */
 int tn_read_file(const char *path, size_t cap, char **data, size_t *len, tn_err *err);
 
-/* Replaces path by exactly data[0..len): written to a temporary file beside it, flushed to the disk, then renamed, so that at
- * every moment, killed or out of space, path holds either all of the old bytes or all of the new. */
+/* A file on its way: what is written goes to a temporary file .NAME.tmp.PID beside path; tn_out_commit flushes it to the disk and
+ * renames it. At every moment, killed or out of space, path holds either all of the old bytes or all of the new. A path that
+ * is a folder, a pipe or a device is refused (a rename would replace /dev/null). After a failed write only tn_out_discard
+ * remains to be called; commit ends the life of *out either way. */
+typedef struct tn_out tn_out;
+int tn_out_open(const char *path, tn_out **out, tn_err *err);
+int tn_out_write(tn_out *out, const void *data, size_t len, tn_err *err);
+int tn_out_commit(tn_out *out, tn_err *err);
+void tn_out_discard(tn_out *out); /* removes the temporary file; NULL is fine */
+/* The three in one. */
 int tn_write_atomic(const char *path, const void *data, size_t len, tn_err *err);
 /* Appends to a file (a log), which is made where it does not exist. */
 int tn_append_file(const char *path, const void *data, size_t len, tn_err *err);

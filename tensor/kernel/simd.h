@@ -36,6 +36,9 @@
 
 #define V_LANES 16
 
+/* V_TILE_ROWS x V_TILE_VECS vectors: the block of C that matmul keeps in registers, beside V_TILE_VECS vectors of B and one
+ * broadcast element of A. */
+
 /* ---- scalars ---- */
 
 static inline uint32_t s_bits(float x) {
@@ -67,6 +70,8 @@ static inline float s_min(float a, float b) { return a < b ? a : b; }
 /* ---- AVX-512 ---- */
 #if defined(TN_ISA_avx512)
 #include <immintrin.h>
+#define V_TILE_ROWS 14 /* 28 + 2 + 1 of 32 registers */
+#define V_TILE_VECS 2
 
 typedef __m512 v16;
 typedef __m512i v16i;
@@ -151,6 +156,8 @@ static inline void v_transpose(v16 r[16]) {
 /* ---- AVX2 with FMA and F16C: lanes 0-7 in a, 8-15 in b ---- */
 #elif defined(TN_ISA_avx2)
 #include <immintrin.h>
+#define V_TILE_ROWS 6 /* 12 + 2 + 1 of 16 registers */
+#define V_TILE_VECS 1
 
 typedef struct v16 { __m256 a, b; } v16;
 typedef struct v16i { __m256i a, b; } v16i;
@@ -275,6 +282,8 @@ static inline void v_transpose(v16 r[16]) {
 /* ---- NEON (AArch64): four lanes in each of a, b, c, d ---- */
 #elif defined(TN_ISA_neon)
 #include <arm_neon.h>
+#define V_TILE_ROWS 6 /* 24 + 4 + 1 of 32 registers */
+#define V_TILE_VECS 1
 
 typedef struct v16 { float32x4_t a, b, c, d; } v16;
 typedef struct v16i { int32x4_t a, b, c, d; } v16i;
@@ -401,6 +410,8 @@ static inline void v_transpose(v16 r[16]) {
 /* ---- plain C ---- */
 #elif defined(TN_ISA_scalar)
 #include <float.h>
+#define V_TILE_ROWS 6
+#define V_TILE_VECS 1
 #if FLT_EVAL_METHOD != 0
 #error "float arithmetic must be rounded to float (on 32-bit x86: -msse2 -mfpmath=sse)"
 #endif

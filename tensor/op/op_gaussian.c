@@ -32,7 +32,7 @@ tn_tensor *tn_clamp(tn_ctx *c, tn_tensor *x, float lo, float hi) {
     return tn_apply(c, &tn_op_clamp, &(tn_attr){.lo = lo, .hi = hi}, 1, &x);
 }
 
-/* ---- gaussian_sample: z = mean + std noise, std = exp(logvar / 2) kept for backward ---- */
+/* ---- gaussian_sample: z = mean + std noise, std = exp(logvar / 2) kept for backward; noise is data, without a gradient ---- */
 
 static int64_t sample_saved(const tn_node *n) { return tn_numel(n->in[0]); }
 
@@ -48,17 +48,16 @@ static void sample_forward(tn_ctx *c, tn_node *n) {
 
 static void sample_backward(tn_ctx *c, tn_node *n) {
     const float *noise = n->in[2]->data, *std = n->saved, *dz = n->out->grad;
-    int acc[3];
-    float *dmean = tn_din(n, 0, &acc[0]), *dlogvar = tn_din(n, 1, &acc[1]), *dnoise = tn_din(n, 2, &acc[2]);
+    int acc[2];
+    float *dmean = tn_din(n, 0, &acc[0]), *dlogvar = tn_din(n, 1, &acc[1]);
     for (int64_t i = 0; i < tn_numel(n->out) && tn_live(c); i++) {
         if (dmean) dmean[i] = (acc[0] ? dmean[i] : 0.0f) + dz[i];
         if (dlogvar) dlogvar[i] = (acc[1] ? dlogvar[i] : 0.0f) + 0.5f * dz[i] * noise[i] * std[i];
-        if (dnoise) dnoise[i] = (acc[2] ? dnoise[i] : 0.0f) + dz[i] * std[i];
     }
 }
 
 static const tn_case sample_cases[] = {
-    {"latent", {0}, 3, {{'x', 4, {2, 4, 3, 3}}, {'x', 4, {2, 4, 3, 3}}, {'x', 4, {2, 4, 3, 3}}}},
+    {"latent", {0}, 3, {{'x', 4, {2, 4, 3, 3}}, {'x', 4, {2, 4, 3, 3}}, {'d', 4, {2, 4, 3, 3}}}},
 };
 const tn_op tn_op_gaussian_sample = {"gaussian_sample", same_shape, sample_saved, sample_forward, sample_backward, sample_cases, 1};
 tn_tensor *tn_gaussian_sample(tn_ctx *c, tn_tensor *mean, tn_tensor *logvar, tn_tensor *noise) {

@@ -58,7 +58,7 @@ tn_tensor *tn_cosine_similarity(tn_ctx *c, tn_tensor *a, tn_tensor *b); /* [N, C
 tn_tensor *tn_clamp(tn_ctx *c, tn_tensor *x, float lo, float hi);   /* gradient zero strictly outside */
 tn_tensor *tn_gaussian_sample(tn_ctx *c, tn_tensor *mean, tn_tensor *logvar, tn_tensor *noise);
 tn_tensor *tn_gaussian_kl(tn_ctx *c, tn_tensor *mean, tn_tensor *logvar); /* [B, ...] -> [B] */
-/* t F32 [B] -> [B, dim]; not differentiable. Exact to float rounding (computed in double), where PyTorch computes in float. */
+/* t F32 [B] (fractions allowed) -> [B, dim]; not differentiable. Angles rounded to float32, as the public code does. */
 tn_tensor *tn_timestep_embedding(tn_ctx *c, tn_tensor *t, int64_t dim, bool flip_sin_to_cos, float freq_shift, float max_period);
 
 /* One AdamW step (Loshchilov & Hutter 1711.05101, algorithm 2) on n parameters; t counts from 1. */

@@ -1,0 +1,239 @@
+/* Convolution as a matrix product whose columns are gathered from the image while they are packed (implicit im2col: Chellapilla
+ * et al., "High performance convolutional neural networks for document processing", 2006, without the matrix in memory).
+ *
+ *   forward  y[b]  = w    [O, C KH KW]  x  cols(x[b])   [C KH KW, P Q]
+ *   dx       dx[b] = w'   [C, O KH KW]  x  cols'(dy[b]) [O KH KW, H W]   w' swaps o and c; cols' reads what an input pixel fed
+ *   dw       dw    = dy   [O, B P Q]    x  cols(x)^T    [B P Q, C KH KW]
+ *
+ * A tap is a pair (i, j) of the KH x KW window. */
+#include "tensor/kernel/k_gemm.h"
+#include "tensor/kernel/k_table.h"
+#include "tensor/parallel.h"
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* A 1x1 window without stride or padding sees no geometry: one long row gathers fastest. */
+static k_conv simplified(const k_conv *p) {
+    k_conv s = *p;
+    if (p->KH == 1 && p->KW == 1 && p->stride == 1 && !p->top && !p->left && p->P == p->H && p->Q == p->W) {
+        s.W = s.Q = p->H * p->W;
+        s.H = s.P = 1;
+    }
+    return s;
+}
+
+/* ---- gathering: n consecutive columns of one row of cols or cols'; up to 15 elements behind out[n] may be written ---- */
+
+/* out[t] = line[first + t step], or 0 where that is outside 0..width */
+static void gather_line(const float *line, int64_t width, int64_t first, int64_t step, int64_t n, float *out) {
+    int64_t lo = first >= 0 ? 0 : min64(n, (step - 1 - first) / step);
+    int64_t hi = first >= width ? lo : max64(lo, min64(n, (width - first + step - 1) / step)), t = lo;
+    for (int64_t z = 0; z < lo; z++) out[z] = 0;
+    if (step == 1) {
+        for (; t + 16 <= hi; t += 16) v_store(out + t, v_load(line + first + t));
+        if (t < hi) v_store(out + t, v_loadn(line + first + t, hi - t));
+    } else {
+        for (; t < hi; t++) out[t] = line[first + t * step];
+    }
+    for (int64_t z = hi; z < n; z++) out[z] = 0;
+}
+
+/* out[t] = line[(first + t) / step] where step divides first + t, else 0; 0 also outside 0..width */
+static void gather_spread(const float *line, int64_t width, int64_t first, int64_t step, int64_t n, float *out) {
+    if (step == 1) {
+        gather_line(line, width, first, 1, n, out);
+        return;
+    }
+    for (int64_t t = 0; t < n; t++) {
+        int64_t at = first + t;
+        out[t] = at >= 0 && at % step == 0 && at / step < width ? line[at / step] : 0;
+    }
+}
+
+typedef void gather_row(const k_conv *p, int64_t b, int64_t row, int64_t pos, int64_t n, float *out);
+
+/* Row (c, i, j) of cols(x[b]), output pixels pos..pos+n. */
+static void gather_x(const k_conv *p, int64_t b, int64_t row, int64_t pos, int64_t n, float *out) {
+    int64_t taps = p->KH * p->KW, c = row / taps, i = row % taps / p->KW, j = row % taps % p->KW;
+    const float *image = p->x + (b * p->C + c) * p->H * p->W;
+    for (int64_t y = pos / p->Q, q = pos % p->Q; n > 0; y++, q = 0) {
+        int64_t run = min64(p->Q - q, n), h = y * p->stride + i - p->top;
+        int inside = h >= 0 && h < p->H;
+        gather_line(inside ? image + h * p->W : image, inside ? p->W : 0, q * p->stride + j - p->left, p->stride, run, out);
+        out += run, n -= run;
+    }
+}
+
+/* Row (o, i, j) of cols'(dy[b]), input pixels pos..pos+n: the output pixel that saw the input pixel through tap (i, j). */
+static void gather_dy(const k_conv *p, int64_t b, int64_t row, int64_t pos, int64_t n, float *out) {
+    int64_t taps = p->KH * p->KW, o = row / taps, i = row % taps / p->KW, j = row % taps % p->KW;
+    const float *image = p->dy + (b * p->O + o) * p->P * p->Q;
+    for (int64_t h = pos / p->W, w = pos % p->W; n > 0; h++, w = 0) {
+        int64_t run = min64(p->W - w, n), y = h + p->top - i;
+        int inside = y >= 0 && y % p->stride == 0 && y / p->stride < p->P;
+        gather_spread(inside ? image + y / p->stride * p->Q : image, inside ? p->Q : 0, w + p->left - j, p->stride, run, out);
+        out += run, n -= run;
+    }
+}
+
+/* ---- packers ---- */
+
+enum { CHUNK = 512, ROWS_CHUNK = 64 }; /* columns gathered at a time; elements of each of 16 rows */
+
+/* Rows k0..k0+kc of the gathered matrix into panels: each row through a line that stays in the first-level cache. */
+static void pack_rows(const k_conv *p, gather_row *gather, int64_t b, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
+    float line[CHUNK + 2 * V_LANES];
+    for (int64_t c = 0; c < cols; c += CHUNK) {
+        int64_t n = min64(CHUNK, cols - c), width = (n + GEMM_COLS - 1) / GEMM_COLS * GEMM_COLS;
+        for (int64_t k = 0; k < kc; k++) {
+            gather(p, b, k0 + k, n0 + c, n, line);
+            for (int64_t z = n; z < width; z++) line[z] = 0;
+            for (int64_t j = 0; j < width; j += V_LANES)
+                v_store(dst + ((c + j) / GEMM_COLS * kc + k) * GEMM_COLS + j % GEMM_COLS, v_load(line + j));
+        }
+    }
+}
+
+static void pack_cols_x(const void *ctx, int64_t b, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
+    pack_rows(ctx, gather_x, b, k0, kc, n0, cols, dst);
+}
+
+static void pack_cols_dy(const void *ctx, int64_t b, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
+    pack_rows(ctx, gather_dy, b, k0, kc, n0, cols, dst);
+}
+
+/* cols(x)^T: k runs over (b, pixel), columns over (c, i, j). 16 columns are gathered along k and turned in registers. */
+static void pack_cols_x_turned(const void *ctx, int64_t unused, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
+    const k_conv *p = ctx;
+    float rows[16][ROWS_CHUNK + V_LANES];
+    int64_t pixels = p->P * p->Q, width = (cols + GEMM_COLS - 1) / GEMM_COLS * GEMM_COLS;
+    (void)unused;
+    memset(rows, 0, sizeof rows);
+    for (int64_t j = 0; j < width; j += 16)
+        for (int64_t k = 0, n; k < kc; k += n) {
+            int64_t b = (k0 + k) / pixels, pos = (k0 + k) % pixels;
+            n = min64(min64(kc - k, ROWS_CHUNK), pixels - pos);
+            for (int64_t r = 0; r < 16; r++) {
+                if (j + r < cols)
+                    gather_x(p, b, n0 + j + r, pos, n, rows[r]);
+                else
+                    memset(rows[r], 0, (size_t)n * sizeof(float));
+            }
+            for (int64_t t = 0; t < n; t += 16) {
+                v16 v[16];
+                for (int r = 0; r < 16; r++) v[r] = v_load(rows[r] + t);
+                v_transpose(v);
+                float *out = dst + (j / GEMM_COLS * kc + k + t) * GEMM_COLS + j % GEMM_COLS;
+                for (int64_t r = 0; r < min64(16, n - t); r++) v_store(out + r * GEMM_COLS, v[r]);
+            }
+        }
+}
+
+/* dy as [O, B P Q]: a plain matrix per image. */
+static void pack_dy(const void *ctx, int64_t unused, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst) {
+    const k_conv *p = ctx;
+    int64_t pixels = p->P * p->Q;
+    gemm_view v = {p->dy, TN_F32, pixels, p->O * pixels, 0};
+    (void)unused;
+    for (int64_t k = 0, n; k < kc; k += n) {
+        int64_t pos = (k0 + k) % pixels;
+        n = min64(kc - k, pixels - pos);
+        K(pack_a_view)(&v, (k0 + k) / pixels, m0, rows, pos, n, dst + k * rows);
+    }
+}
+
+/* w' [C, (o, i, j)]: for one o, `rows` channels of consecutive taps, turned in registers. */
+static void pack_w_swapped(const void *ctx, int64_t unused, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst) {
+    const k_conv *p = ctx;
+    int64_t taps = p->KH * p->KW, size = p->O * p->C * taps;
+    if (taps == 1) {
+        gemm_view v = {p->w, p->w_type, p->C, 0, 1};
+        K(pack_a_view)(&v, unused, m0, rows, k0, kc, dst);
+        return;
+    }
+    for (int64_t k = 0, n; k < kc; k += n) {
+        int64_t o = (k0 + k) / taps, tap = (k0 + k) % taps;
+        n = min64(min64(16, taps - tap), kc - k);
+        v16 r[16];
+        for (int64_t i = 0; i < 16; i++) {
+            int64_t at = (o * p->C + m0 + i) * taps + tap;
+            if (i >= rows)
+                r[i] = v_zero();
+            else /* the next channel's taps come along where they exist, and are dropped below */
+                r[i] = at + 16 <= size ? v_load_typed(p->w, p->w_type, at) : v_loadn_typed(p->w, p->w_type, at, n);
+        }
+        v_transpose(r);
+        for (int64_t i = 0; i < n; i++) v_store(dst + (k + i) * rows, r[i]);
+    }
+}
+
+/* ---- the kernels ---- */
+
+static gemm forward_gemm(const k_conv *p, const gemm_view *w) {
+    gemm g = {0};
+    g.M = p->O, g.N = p->P * p->Q, g.K = p->C * p->KH * p->KW, g.batch = p->batch;
+    g.pack_a = K(pack_a_view), g.a_ctx = w, g.pack_b = pack_cols_x, g.b_ctx = p;
+    g.C = p->y, g.ldc = g.N, g.c_step = g.M * g.N;
+    g.bias = p->bias, g.bias_type = p->bias_type, g.bias_rows = 1;
+    g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
+    return g;
+}
+
+static gemm dx_gemm(const k_conv *p) {
+    gemm g = {0};
+    g.M = p->C, g.N = p->H * p->W, g.K = p->O * p->KH * p->KW, g.batch = p->batch;
+    g.pack_a = pack_w_swapped, g.pack_b = pack_cols_dy, g.a_ctx = g.b_ctx = p;
+    g.C = p->dx, g.ldc = g.N, g.c_step = g.M * g.N;
+    g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
+    return g;
+}
+
+static gemm dw_gemm(const k_conv *p) {
+    gemm g = {0};
+    g.M = p->O, g.N = p->C * p->KH * p->KW, g.K = p->batch * p->P * p->Q, g.batch = 1;
+    g.pack_a = pack_dy, g.pack_b = pack_cols_x_turned, g.a_ctx = g.b_ctx = p;
+    g.C = p->dw, g.ldc = g.N;
+    g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
+    return g;
+}
+
+void K(conv)(const k_conv *p) {
+    k_conv s = simplified(p);
+    gemm_view w = {s.w, s.w_type, s.C * s.KH * s.KW, 0, 0};
+    gemm g = forward_gemm(&s, &w);
+    K(gemm)(&g);
+}
+
+void K(conv_dx)(const k_conv *p) {
+    k_conv s = simplified(p);
+    gemm g = dx_gemm(&s);
+    K(gemm)(&g);
+}
+
+/* dbias[o] = sum of dy[b, o, :, :]: per image in blocks, then the images in order. */
+static void dbias_task(void *arg, int64_t o, int worker) {
+    const k_conv *p = arg;
+    int64_t pixels = p->P * p->Q;
+    float total = 0;
+    (void)worker;
+    for (int64_t b = 0; b < p->batch; b++) total += K(sum)(pixels, p->dy + (b * p->O + o) * pixels);
+    p->dbias[o] = p->acc ? total + p->dbias[o] : total;
+}
+
+void K(conv_dw)(const k_conv *p) {
+    k_conv s = simplified(p);
+    if (s.dw) {
+        gemm g = dw_gemm(&s);
+        K(gemm)(&g);
+    }
+    if (s.dbias) tn_parallel_for(s.threads, s.O, dbias_task, &s);
+}
+
+size_t K(conv_scratch)(const k_conv *p) {
+    k_conv s = simplified(p);
+    gemm y = forward_gemm(&s, NULL), x = dx_gemm(&s), w = dw_gemm(&s);
+    size_t a = K(gemm_scratch)(&y), b = K(gemm_scratch)(&x), c = K(gemm_scratch)(&w);
+    size_t ab = a > b ? a : b;
+    return ab > c ? ab : c;
+}
