@@ -1,0 +1,107 @@
+#include "nn/pipeline.h"
+
+#include "tensor/op/ops.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool nn_all_finite(const float *x, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        if (!isfinite(x[i])) return false;
+    }
+    return true;
+}
+
+/* A leaf around constant input data. */
+static tn_tensor *constant(tn_ctx *c, tn_dtype type, int ndim, const int64_t *shape, const void *data) {
+    return tn_leaf(c, type, ndim, shape, (void *)(uintptr_t)data, false);
+}
+
+static int copy_out(tn_ctx *c, const tn_tensor *t, float *out, tn_err *err) {
+    if (tn_ctx_status(c, err)) return -1;
+    if (tn_live(c)) memcpy(out, t->data, (size_t)tn_numel(t) * sizeof *out);
+    return 0;
+}
+
+int nn_encode_text(tn_ctx *c, const nn_text_model *m, const int64_t *ids, int64_t B, int64_t L, const float *learned, int64_t rows,
+                   float *out, tn_err *err) {
+    tn_ctx_reset(c);
+    c->record = false;
+    tn_tensor *x = constant(c, TN_I64, 2, (int64_t[]){B, L}, ids);
+    tn_tensor *v = learned ? constant(c, TN_F32, 2, (int64_t[]){rows, m->cfg.t.width}, learned) : NULL;
+    return copy_out(c, nn_text_encode(c, m, nn_text_embed(c, m, x, v), ""), out, err);
+}
+
+int nn_encode_image(tn_ctx *c, const nn_vae *m, const float *image, int64_t B, int64_t H, int64_t W, float *moments, tn_err *err) {
+    tn_ctx_reset(c);
+    c->record = false;
+    tn_tensor *x = constant(c, TN_F32, 4, (int64_t[]){B, nn_vae_cfg(m)->in_channels, H, W}, image);
+    tn_tensor *raw = nn_vae_encode(c, m, x);
+    return copy_out(c, tn_concat(c, nn_vae_mean(c, raw), nn_vae_logvar(c, raw)), moments, err);
+}
+
+void nn_sample_posterior(const nn_vae *m, const tn_kernels *k, const float *moments, const float *noise, float *latent, int64_t n) {
+    const float *mean = moments, *logvar = moments + n;
+    float scale = nn_vae_cfg(m)->scaling_factor;
+    if (noise) {
+        k->axpby(n, 0.5f, logvar, 0.0f, NULL, latent);
+        k->unary(K_EXP, n, latent, latent);
+    }
+    for (int64_t i = 0; i < n; i++) latent[i] = (noise ? mean[i] + latent[i] * noise[i] : mean[i]) * scale;
+}
+
+int nn_decode_latent(tn_ctx *c, const nn_vae *m, const float *latent, int64_t B, int64_t h, int64_t w, float *image, tn_err *err) {
+    tn_ctx_reset(c);
+    c->record = false;
+    tn_tensor *z = constant(c, TN_F32, 4, (int64_t[]){B, nn_vae_cfg(m)->latent_channels, h, w}, latent);
+    z = tn_scale(c, z, 1.0f / nn_vae_cfg(m)->scaling_factor);
+    return copy_out(c, nn_vae_decode(c, m, z), image, err);
+}
+
+/* One evaluation of the UNet, guided: unconditional and conditional halves go through it as one batch, so that each weight is
+ * read once. twice: [2B,C,h,w] and context [2B,L,D] workspaces. */
+static int predict(tn_ctx *c, const nn_sampling *s, const float *latent, double t, const float *context, float *out, tn_err *err) {
+    bool guided = s->uncond && s->guidance != 1.0f;
+    int64_t B = guided ? 2 * s->B : s->B, C = nn_unet_cfg(s->unet)->in_channels, n = s->B * C * s->h * s->w;
+    tn_ctx_reset(c);
+    c->record = false;
+    tn_tensor *x = tn_new(c, TN_F32, 4, (int64_t[]){B, C, s->h, s->w});
+    tn_tensor *ts = tn_new(c, TN_F32, 1, &B);
+    for (int64_t i = 0; i < B && tn_live(c); i++) ((float *)ts->data)[i] = (float)t;
+    for (int half = 0; half <= guided && tn_live(c); half++) memcpy((float *)x->data + half * n, latent, (size_t)n * sizeof *latent);
+    tn_tensor *ctx = constant(c, TN_F32, 3, (int64_t[]){B, s->L, s->D}, context);
+    tn_tensor *y = nn_unet_forward(c, s->unet, x, ts, ctx);
+    if (tn_ctx_status(c, err)) return -1;
+    const float *e = y->data;
+    if (tn_live(c) && guided) nn_guidance(e, e + n, s->guidance, out, (size_t)n);
+    else if (tn_live(c)) memcpy(out, e, (size_t)n * sizeof *out);
+    return 0;
+}
+
+int nn_sample(tn_ctx *c, const nn_sampling *s, float *latent, tn_err *err) {
+    bool guided = s->uncond && s->guidance != 1.0f;
+    size_t n = (size_t)(s->B * nn_unet_cfg(s->unet)->in_channels * s->h * s->w), m = (size_t)(s->B * s->L * s->D);
+    float *output = malloc(2 * n * sizeof *output), *context = malloc(2 * m * sizeof *context);
+    int result = output && context ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for the sampling loop");
+    if (!result) {
+        if (guided) memcpy(context, s->uncond, m * sizeof *context);
+        memcpy(context + (guided ? m : 0), s->cond, m * sizeof *context);
+        for (size_t i = 0; i < n; i++) latent[i] *= (float)s->sampler->init_noise_sigma;
+    }
+    for (int i = 0; !result && i < s->sampler->n_steps; i++) {
+        float *noise = NULL;
+        if ((result = predict(c, s, latent, s->sampler->timesteps[i], context, output, err))) break;
+        if (nn_sampler_needs_noise(s->sampler, i)) {
+            noise = output + n;
+            s->noise(s->arg, i, noise, n);
+        }
+        nn_sampler_step(s->sampler, i, output, latent, noise, latent, NULL);
+        if (tn_live(c) && !nn_all_finite(latent, (int64_t)n)) {
+            result = tn_fail(err, TN_ENUMERIC, "the latent is not finite after step %d of %d", i + 1, s->sampler->n_steps);
+        } else if (s->after && s->after(s->arg, i, output, latent)) {
+            result = 1;
+        }
+    }
+    free(output), free(context);
+    return result;
+}
