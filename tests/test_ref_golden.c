@@ -1,8 +1,8 @@
 /* ref/ against PyTorch: every file of testdata/golden/ops/cases, forward to 1e-12 of the largest element of the float64
  * result, gradients to the rounding to float32 in which they are stored. An operator without a mapping here is a
  * failure. */
-#include "tensor/io/bytes.h"
 #include "tensor/io/json.h"
+#include "tensor/io/safetensors.h"
 #include "tests/ref_calls.h"
 #include "tests/test.h"
 
@@ -16,11 +16,10 @@
 
 typedef struct golden {
     const char *name;
-    unsigned char *file;
-    size_t data; /* where the tensors' bytes begin */
-    tn_json *header, *settings;
-    const tn_jval *attrs;
-    void *owned[32]; /* freed with the file */
+    tn_st *file;
+    tn_json *settings;
+    const tn_jval *attrs; /* root of the settings */
+    void *owned[32];      /* freed with the file */
     int owned_count;
 } golden;
 
@@ -39,31 +38,21 @@ static void *keep(golden *g, int64_t count, size_t size) {
 
 static double *zeros(golden *g, int64_t count) { return keep(g, count, sizeof(double)); }
 
-/* The goldens are our own files, so that the reader trusts their headers. */
 static array get(golden *g, const char *name) {
     array a = {NULL, NULL, {1, 1, 1, 1}, 1, 0};
-    const tn_jval *entry = tn_json_get(tn_json_root(g->header), name);
-    if (!entry) return a;
-    for (const tn_jval *d = tn_json_get(entry, "shape")->child; d; d = d->next) {
-        if (a.rank == 4) abort();
-        a.dim[a.rank++] = d->integer;
-        a.count *= d->integer;
-    }
-    const char *type = tn_json_get(entry, "dtype")->string;
-    const unsigned char *bytes = g->file + g->data + tn_json_get(entry, "data_offsets")->child->integer;
+    const tn_st_tensor *file = tn_st_find(g->file, name);
+    if (!file) return a;
+    if (file->ndim > 4) abort();
+    for (a.rank = 0; a.rank < file->ndim; a.rank++) a.dim[a.rank] = file->shape[a.rank];
+    a.count = file->count;
     a.v = zeros(g, a.count);
-    a.ids = keep(g, a.count, sizeof *a.ids);
-    for (int64_t i = 0; i < a.count; i++) {
-        if (strcmp(type, "F32") == 0) {
-            a.v[i] = (double)tn_le_f32(bytes + 4 * i);
-        } else {
-            uint64_t bits = tn_le64(bytes + 8 * i);
-            if (strcmp(type, "F64") == 0)
-                memcpy(&a.v[i], &bits, sizeof bits);
-            else
-                a.ids[i] = (int64_t)bits, a.v[i] = (double)a.ids[i];
-        }
+    if (file->dtype != TN_ST_I64) {
+        if (tn_st_read_f64(file, a.v, NULL)) abort();
+        return a;
     }
+    a.ids = keep(g, a.count, sizeof *a.ids);
+    if (tn_st_read_i64(file, a.ids, NULL)) abort();
+    for (int64_t i = 0; i < a.count; i++) a.v[i] = (double)a.ids[i];
     return a;
 }
 
@@ -72,13 +61,9 @@ static int64_t integer(const golden *g, const char *key) { return tn_json_get(g-
 static int flag(const golden *g, const char *key) { return tn_json_get(g->attrs, key)->boolean; }
 
 static bool open_golden(golden *g, const char *path, tn_err *err) {
-    size_t len;
-    g->file = test_read(path, &len);
-    if (!g->file || len < 8) return false;
-    g->data = 8 + (size_t)tn_le64(g->file);
-    if (g->data > len || tn_json_parse((char *)g->file + 8, g->data - 8, 0, &g->header, err)) return false;
-    const tn_jval *text = tn_json_get(tn_json_get(tn_json_root(g->header), "__metadata__"), "attrs");
-    if (!text || tn_json_parse(text->string, text->length, 0, &g->settings, err)) return false;
+    if (tn_st_open(path, 0, &g->file, err)) return false;
+    const char *text = tn_st_meta(g->file, "attrs");
+    if (!text || tn_json_parse(text, strlen(text), 0, &g->settings, err)) return false;
     g->attrs = tn_json_root(g->settings);
     return true;
 }
@@ -86,8 +71,7 @@ static bool open_golden(golden *g, const char *path, tn_err *err) {
 static void close_golden(golden *g) {
     for (int i = 0; i < g->owned_count; i++) free(g->owned[i]);
     tn_json_free(g->settings);
-    tn_json_free(g->header);
-    free(g->file);
+    tn_st_close(g->file);
 }
 
 /* ---- comparison ------------------------------------------------------------------------------------------------- */
