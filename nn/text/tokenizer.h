@@ -1,7 +1,7 @@
 /* The byte-level BPE tokenizer of CLIP, with placeholder tokens.
  *
  * Sennrich et al. 2016 (arXiv:1508.07909) for the merging, openai/CLIP simple_tokenizer.py and the CLIPTokenizer of
- * transformers for everything around it. A tokenizer is immutable but for nn_tokenizer_add; encoding is thread-safe. */
+ * transformers for everything around it. Only nn_tokenizer_add changes a tokenizer; encoding is thread-safe. */
 #ifndef NN_TEXT_TOKENIZER_H
 #define NN_TEXT_TOKENIZER_H
 
@@ -34,9 +34,9 @@ void nn_tokenizer_free(nn_tokenizer *tok); /* NULL is fine */
 
 nn_tokenizer_facts nn_tokenizer_get_facts(const nn_tokenizer *tok);
 /* A token as the vocabulary writes it ("cat</w>", "<|endoftext|>", "<cat-toy>_1"), UTF-8; NULL for an id out of range. Valid
- * until the tokenizer is freed or a token is added. */
+ * until the tokenizer is freed. */
 const char *nn_tokenizer_text(const nn_tokenizer *tok, int32_t id);
-/* The id of a word that is exactly one token ("cat" is "cat</w>", "<cat-toy>" is itself); -1 where it is none or several. */
+/* The id of a word that is exactly one token ("cat" is "cat</w>", a placeholder of one vector is itself); else -1. */
 int32_t nn_tokenizer_word(const nn_tokenizer *tok, const char *word);
 
 /* Adds a placeholder for n_vectors learned vectors: the ids *first_id .. *first_id + n_vectors - 1, called NAME, NAME_1,
@@ -64,7 +64,7 @@ typedef struct nn_tokens {
     int n_split;
 } nn_tokens;
 
-/* Encodes text[0..len), at most 16 MiB of any bytes, to max_length >= 2 ids. Too long a text loses its tail but keeps the end
+/* Encodes text[0..len), at most 4 MiB of any bytes, to max_length >= 2 ids. Too long a text loses its tail but keeps the end
  * token; if that would lose a vector added by nn_tokenizer_add, TN_EUSAGE names it. 0 and *out filled, to be freed with
  * nn_tokens_free; or -1 and *out untouched. */
 int nn_tokenizer_encode(const nn_tokenizer *tok, const char *text, size_t len, nn_tokenizer_rules rules, int max_length,
