@@ -56,7 +56,7 @@ static void test_input(test_state *t) {
     }
     CHECK(t, symlink("five", at(2, dir, "link")) == 0 && tn_map_open(path[2], 0, &map, &err) == 0 && map.len == 5);
     tn_map_close(&map);
-    char command[700];
+    char command[920];
     snprintf(command, sizeof command, "mkfifo '%s'", at(3, dir, "fifo"));
     if (system(command) != 0) abort();
     const char *const bad[] = {dir, path[3], "/dev/zero", "/dev/null", "build/no/such", ""};
