@@ -324,7 +324,7 @@ static void test_writer(test_state *t) {
     writes_number(t, 1.0 / 3.0, "0.3333333333333333");
     writes_number(t, (double)0.1f, "0.10000000149011612");
     writes_number(t, 1e300, "1e+300");
-    writes_number(t, -0.0, "-0");
+    writes_number(t, -0.0, "-0.0");
     writes_number(t, HUGE_VAL, "null");
     writes_number(t, (double)NAN, "null");
     uint64_t seed = 9;

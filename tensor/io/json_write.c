@@ -131,6 +131,10 @@ static void put_number(tn_jw *w, const char *key, double value, bool as_float) {
         put_text(w, "null");
         return;
     }
+    if (value == 0.0 && signbit(value)) {
+        put_text(w, "-0.0"); /* "-0" is an integer to many readers, and loses its sign */
+        return;
+    }
     for (int digits = 9; digits <= 17; digits++) {
         n = format_double(text, sizeof text, value, digits);
         if (tn_parse_double(text, n, &back) && (as_float ? (float)back == (float)value : back == value)) break;
