@@ -1,0 +1,95 @@
+/* Learning a word: pictures, sentences, random draws, learning rate, checkpoints, around nn/inversion.h.
+ *
+ * Every micro-step draws from a generator of its own, seeded by (seed, micro-step): what step k does depends on the seed, k and
+ * the vectors alone. So a run that was killed and resumed repeats the rest exactly, and needs no generator state on disk. */
+#ifndef NN_TRAIN_H
+#define NN_TRAIN_H
+
+#include "nn/image/image.h"
+#include "nn/inversion.h"
+#include "nn/text/tokenizer.h"
+
+/* ---- learning rate ---- */
+
+typedef enum { NN_LR_CONSTANT, NN_LR_LINEAR, NN_LR_COSINE, NN_LR_PIECEWISE } nn_lr_kind;
+
+enum { NN_LR_MAX_PIECES = 32 };
+typedef struct nn_lr {
+    nn_lr_kind kind;
+    double base;
+    int64_t warmup, total; /* in optimiser steps; warmup rises linearly from 0 */
+    int pieces;            /* PIECEWISE: rate[i] until step until[i] (exclusive); the last one lasts */
+    double rate[NN_LR_MAX_PIECES];
+    int64_t until[NN_LR_MAX_PIECES];
+} nn_lr;
+
+/* "5e-3" or A1111's "5e-3:100,1e-3:1000" (rate until step; the last may lack a step). TN_EUSAGE. */
+int nn_lr_parse(const char *text, nn_lr *lr, tn_err *err);
+/* The rate of optimiser step 0, 1, ...: diffusers' get_scheduler. */
+double nn_lr_at(const nn_lr *lr, int64_t step);
+
+/* ---- sentences ---- */
+
+/* A list of sentences with "{}" where the placeholder goes. */
+typedef struct nn_templates {
+    char **line;
+    int n;
+} nn_templates;
+/* The 27 of the paper's appendix D, or the 19 for styles. */
+int nn_templates_builtin(bool style, nn_templates *t, tn_err *err);
+/* One a line; empty lines and lines that begin with '#' are skipped; "[name]" (A1111) is taken as "{}". A file without any "{}"
+ * is TN_EINPUT. */
+int nn_templates_load(const char *path, nn_templates *t, tn_err *err);
+void nn_templates_free(nn_templates *t);
+
+/* ---- settings ---- */
+
+enum { NN_MAX_PLACEHOLDERS = 16 };
+
+typedef struct nn_train_config {
+    const char *placeholder[NN_MAX_PLACEHOLDERS]; /* "<cat-toy>" */
+    const char *initializer[NN_MAX_PLACEHOLDERS]; /* text of one or several tokens; NULL: normal noise of the vocabulary's spread */
+    int nplaceholders;
+    int64_t num_vectors; /* of each placeholder */
+    int64_t resolution;
+    bool center_crop, flip; /* flip: half of the pictures mirrored */
+    bool posterior_mean;    /* latents without posterior noise */
+    nn_tokenizer_rules rules;
+    int64_t batch, accumulate, steps;
+    nn_lr lr;
+    tn_adamw_config adam;
+    double clip_norm, clip_value; /* 0: none */
+    double reg_weight;
+    nn_reg_kind reg_kind;
+    uint64_t seed;
+} nn_train_config;
+
+typedef struct nn_train nn_train;
+
+/* Prepares a run: adds the placeholders to the model's tokenizer, sets the initial vectors, encodes every sentence, and passes
+ * every picture (and its mirror image) through the encoder once. `progress` may be NULL. *cfg, templates and the model must
+ * outlive the run. TN_EUSAGE: a placeholder that is a word already, an initialiser that is unknown; and whatever pictures bring. */
+int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_templates *t, const nn_image *pictures, int npictures,
+                  void (*progress)(void *arg, int done, int total), void *arg, nn_train **out, tn_err *err);
+void nn_train_free(nn_train *t);
+
+typedef struct nn_train_step {
+    int64_t step; /* steps done, this one included */
+    double loss, reg, lr, grad_norm;
+} nn_train_step;
+/* One optimiser step (accumulate micro-steps). */
+int nn_train_advance(nn_train *t, tn_ctx *c, nn_train_step *out, tn_err *err);
+int64_t nn_train_steps_done(const nn_train *t);
+nn_word *nn_train_word(nn_train *t);
+/* A dry run of one step: bytes of activations and workspaces, with and without checkpointing. */
+size_t nn_train_memory(nn_train *t, const tn_ctx *like, bool checkpoint);
+
+/* The vectors of placeholder i: [num_vectors, width]. */
+const float *nn_train_vectors(const nn_train *t, int i);
+
+/* Checkpoint: vectors, moments, counters and, as metadata, what the run depends on. Loading refuses (TN_EINPUT) one of another
+ * model, other pictures or other settings, naming what differs. `fingerprint` identifies the model. */
+int nn_train_save(const nn_train *t, const char *fingerprint, const char *path, tn_err *err);
+int nn_train_load(nn_train *t, const char *fingerprint, const char *path, tn_err *err);
+
+#endif
