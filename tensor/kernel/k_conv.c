@@ -1,11 +1,12 @@
 /* Convolution as a matrix product whose columns are gathered from the image while they are packed (implicit im2col: Chellapilla
  * et al., "High performance convolutional neural networks for document processing", 2006, without the matrix in memory).
  *
- *   forward  y[b]  = w    [O, C KH KW]  x  cols(x[b])   [C KH KW, P Q]
- *   dx       dx[b] = w'   [C, O KH KW]  x  cols'(dy[b]) [O KH KW, H W]   w' swaps o and c; cols' reads what an input pixel fed
- *   dw       dw    = dy   [O, B P Q]    x  cols(x)^T    [B P Q, C KH KW]
+ *   forward  y  = w   [O, C KH KW]  x  cols(x)   [C KH KW, B P Q]
+ *   dx       dx = w'  [C, O KH KW]  x  cols'(dy) [O KH KW, B H W]   w' swaps o and c; cols' reads what an input pixel fed
+ *   dw       dw = dy  [O, B P Q]    x  cols(x)^T [B P Q, C KH KW]
  *
- * A tap is a pair (i, j) of the KH x KW window. */
+ * The columns of all images stand side by side, so that small images fill the tiles together. A tap is a pair (i, j) of the
+ * KH x KW window. */
 #include "tensor/kernel/k_gemm.h"
 #include "tensor/kernel/k_table.h"
 #include "tensor/parallel.h"
@@ -51,29 +52,34 @@ static void gather_spread(const float *line, int64_t width, int64_t first, int64
     }
 }
 
-typedef void gather_row(const k_conv *p, int64_t b, int64_t row, int64_t pos, int64_t n, float *out);
+/* A row of the matrix, columns pos..pos+n; columns count pixels through all images. */
+typedef void gather_row(const k_conv *p, int64_t row, int64_t pos, int64_t n, float *out);
 
-/* Row (c, i, j) of cols(x[b]), output pixels pos..pos+n. */
-static void gather_x(const k_conv *p, int64_t b, int64_t row, int64_t pos, int64_t n, float *out) {
+/* Row (c, i, j) of cols(x): what tap (i, j) of channel c sees for output pixels pos..pos+n. */
+static void gather_x(const k_conv *p, int64_t row, int64_t pos, int64_t n, float *out) {
     int64_t taps = p->KH * p->KW, c = row / taps, i = row % taps / p->KW, j = row % taps % p->KW;
-    const float *image = p->x + (b * p->C + c) * p->H * p->W;
-    for (int64_t y = pos / p->Q, q = pos % p->Q; n > 0; y++, q = 0) {
+    int64_t b = pos / (p->P * p->Q), y = pos % (p->P * p->Q) / p->Q, q = pos % p->Q;
+    while (n > 0) {
+        const float *image = p->x + (b * p->C + c) * p->H * p->W;
         int64_t run = min64(p->Q - q, n), h = y * p->stride + i - p->top;
         int inside = h >= 0 && h < p->H;
         gather_line(inside ? image + h * p->W : image, inside ? p->W : 0, q * p->stride + j - p->left, p->stride, run, out);
-        out += run, n -= run;
+        out += run, n -= run, q = 0;
+        if (++y == p->P) y = 0, b++;
     }
 }
 
-/* Row (o, i, j) of cols'(dy[b]), input pixels pos..pos+n: the output pixel that saw the input pixel through tap (i, j). */
-static void gather_dy(const k_conv *p, int64_t b, int64_t row, int64_t pos, int64_t n, float *out) {
+/* Row (o, i, j) of cols'(dy), input pixels pos..pos+n: the output pixel that saw the input pixel through tap (i, j). */
+static void gather_dy(const k_conv *p, int64_t row, int64_t pos, int64_t n, float *out) {
     int64_t taps = p->KH * p->KW, o = row / taps, i = row % taps / p->KW, j = row % taps % p->KW;
-    const float *image = p->dy + (b * p->O + o) * p->P * p->Q;
-    for (int64_t h = pos / p->W, w = pos % p->W; n > 0; h++, w = 0) {
+    int64_t b = pos / (p->H * p->W), h = pos % (p->H * p->W) / p->W, w = pos % p->W;
+    while (n > 0) {
+        const float *image = p->dy + (b * p->O + o) * p->P * p->Q;
         int64_t run = min64(p->W - w, n), y = h + p->top - i;
         int inside = y >= 0 && y % p->stride == 0 && y / p->stride < p->P;
         gather_spread(inside ? image + y / p->stride * p->Q : image, inside ? p->Q : 0, w + p->left - j, p->stride, run, out);
-        out += run, n -= run;
+        out += run, n -= run, w = 0;
+        if (++h == p->H) h = 0, b++;
     }
 }
 
@@ -82,12 +88,12 @@ static void gather_dy(const k_conv *p, int64_t b, int64_t row, int64_t pos, int6
 enum { CHUNK = 512, ROWS_CHUNK = 64 }; /* columns gathered at a time; elements of each of 16 rows */
 
 /* Rows k0..k0+kc of the gathered matrix into panels: each row through a line that stays in the first-level cache. */
-static void pack_rows(const k_conv *p, gather_row *gather, int64_t b, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
+static void pack_rows(const k_conv *p, gather_row *gather, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
     float line[CHUNK + 2 * V_LANES];
     for (int64_t c = 0; c < cols; c += CHUNK) {
         int64_t n = min64(CHUNK, cols - c), width = (n + GEMM_COLS - 1) / GEMM_COLS * GEMM_COLS;
         for (int64_t k = 0; k < kc; k++) {
-            gather(p, b, k0 + k, n0 + c, n, line);
+            gather(p, k0 + k, n0 + c, n, line);
             for (int64_t z = n; z < width; z++) line[z] = 0;
             for (int64_t j = 0; j < width; j += V_LANES)
                 v_store(dst + ((c + j) / GEMM_COLS * kc + k) * GEMM_COLS + j % GEMM_COLS, v_load(line + j));
@@ -95,30 +101,30 @@ static void pack_rows(const k_conv *p, gather_row *gather, int64_t b, int64_t k0
     }
 }
 
-static void pack_cols_x(const void *ctx, int64_t b, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
-    pack_rows(ctx, gather_x, b, k0, kc, n0, cols, dst);
+static void pack_cols_x(const void *ctx, int64_t unused, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
+    (void)unused;
+    pack_rows(ctx, gather_x, k0, kc, n0, cols, dst);
 }
 
-static void pack_cols_dy(const void *ctx, int64_t b, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
-    pack_rows(ctx, gather_dy, b, k0, kc, n0, cols, dst);
+static void pack_cols_dy(const void *ctx, int64_t unused, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
+    (void)unused;
+    pack_rows(ctx, gather_dy, k0, kc, n0, cols, dst);
 }
 
-/* cols(x)^T: k runs over (b, pixel), columns over (c, i, j). 16 columns are gathered along k and turned in registers. */
+/* cols(x)^T: 16 columns are gathered along k and turned in registers. */
 static void pack_cols_x_turned(const void *ctx, int64_t unused, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
-    const k_conv *p = ctx;
     float rows[16][ROWS_CHUNK + V_LANES];
-    int64_t pixels = p->P * p->Q, width = (cols + GEMM_COLS - 1) / GEMM_COLS * GEMM_COLS;
+    int64_t width = (cols + GEMM_COLS - 1) / GEMM_COLS * GEMM_COLS;
     (void)unused;
     memset(rows, 0, sizeof rows);
     for (int64_t j = 0; j < width; j += 16)
-        for (int64_t k = 0, n; k < kc; k += n) {
-            int64_t b = (k0 + k) / pixels, pos = (k0 + k) % pixels;
-            n = min64(min64(kc - k, ROWS_CHUNK), pixels - pos);
+        for (int64_t k = 0; k < kc; k += ROWS_CHUNK) {
+            int64_t n = min64(kc - k, ROWS_CHUNK);
             for (int64_t r = 0; r < 16; r++) {
                 if (j + r < cols)
-                    gather_x(p, b, n0 + j + r, pos, n, rows[r]);
+                    gather_x(ctx, n0 + j + r, k0 + k, n, rows[r]);
                 else
-                    memset(rows[r], 0, (size_t)n * sizeof(float));
+                    memset(rows[r], 0, sizeof rows[r]);
             }
             for (int64_t t = 0; t < n; t += 16) {
                 v16 v[16];
@@ -172,9 +178,10 @@ static void pack_w_swapped(const void *ctx, int64_t unused, int64_t m0, int64_t 
 
 static gemm forward_gemm(const k_conv *p, const gemm_view *w) {
     gemm g = {0};
-    g.M = p->O, g.N = p->P * p->Q, g.K = p->C * p->KH * p->KW, g.batch = p->batch;
+    int64_t pixels = p->P * p->Q;
+    g.M = p->O, g.N = p->batch * pixels, g.K = p->C * p->KH * p->KW, g.batch = 1;
     g.pack_a = K(pack_a_view), g.a_ctx = w, g.pack_b = pack_cols_x, g.b_ctx = p;
-    g.C = p->y, g.ldc = g.N, g.c_step = g.M * g.N;
+    g.C = p->y, g.ldc = g.span = pixels, g.span_step = p->O * pixels;
     g.bias = p->bias, g.bias_type = p->bias_type, g.bias_rows = 1;
     g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
     return g;
@@ -182,9 +189,10 @@ static gemm forward_gemm(const k_conv *p, const gemm_view *w) {
 
 static gemm dx_gemm(const k_conv *p) {
     gemm g = {0};
-    g.M = p->C, g.N = p->H * p->W, g.K = p->O * p->KH * p->KW, g.batch = p->batch;
+    int64_t pixels = p->H * p->W;
+    g.M = p->C, g.N = p->batch * pixels, g.K = p->O * p->KH * p->KW, g.batch = 1;
     g.pack_a = pack_w_swapped, g.pack_b = pack_cols_dy, g.a_ctx = g.b_ctx = p;
-    g.C = p->dx, g.ldc = g.N, g.c_step = g.M * g.N;
+    g.C = p->dx, g.ldc = g.span = pixels, g.span_step = p->C * pixels;
     g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
     return g;
 }
@@ -193,7 +201,7 @@ static gemm dw_gemm(const k_conv *p) {
     gemm g = {0};
     g.M = p->O, g.N = p->C * p->KH * p->KW, g.K = p->batch * p->P * p->Q, g.batch = 1;
     g.pack_a = pack_dy, g.pack_b = pack_cols_x_turned, g.a_ctx = g.b_ctx = p;
-    g.C = p->dw, g.ldc = g.N;
+    g.C = p->dw, g.ldc = g.span = g.N;
     g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
     return g;
 }

@@ -94,7 +94,8 @@ static void (*const tile_of_height[GEMM_ROWS + 1])(int64_t kc, const float *a, c
 /* ---- cutting the work ---- */
 
 typedef struct plan {
-    int64_t kc, nc, mb, m_tasks, n_tasks;
+    int64_t kc, nc, mb; /* the largest block of B, and task */
+    int64_t m_tasks, n_tasks, n_panels;
     int64_t b_size, a_size, t_size; /* of a worker's scratch, in floats */
     int threads;
 } plan;
@@ -104,15 +105,17 @@ static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Cuts C into tasks: as few as the caches ask for, then more along the longer side until every thread has several. */
+/* Cuts C into tasks: as few as the caches ask for; more along the longer side until every thread has two; and, while they are
+ * few, as many for one thread as for another. */
 static plan make_plan(const gemm *g) {
     plan q = {0};
     int64_t M = max64(g->M, 1), N = max64(g->N, 1), K = max64(g->K, 1), batch = max64(g->batch, 1);
     int small = (double)M * (double)N * (double)K * (double)batch < 1e5; /* done before other threads would have woken */
     q.threads = small || g->threads < 1 ? 1 : g->threads;
-    int64_t m = ceil_div(M, MB), n = ceil_div(N, NC), want = q.threads == 1 ? 1 : 4 * (int64_t)q.threads;
+    q.n_panels = ceil_div(N, GEMM_COLS);
+    int64_t m = ceil_div(M, MB), n = ceil_div(N, NC), want = q.threads == 1 ? 1 : 2 * (int64_t)q.threads;
     while (batch * m * n < want) {
-        int64_t rows = ceil_div(M, m), cols = ceil_div(N, n);
+        int64_t rows = M / m, cols = N / n;
         if (cols >= 2 * GEMM_COLS && (cols >= rows || rows < 2 * GEMM_ROWS))
             n++;
         else if (rows >= 2 * GEMM_ROWS)
@@ -120,14 +123,14 @@ static plan make_plan(const gemm *g) {
         else
             break;
     }
+    while (n < q.n_panels && batch * m * n < 4 * want && batch * m * n % q.threads) n++;
+    q.m_tasks = m, q.n_tasks = n;
     q.kc = round_up(ceil_div(K, ceil_div(K, KC)), 16);
-    q.mb = round_up(ceil_div(M, m), GEMM_ROWS);
-    q.nc = round_up(ceil_div(N, n), GEMM_COLS);
-    q.m_tasks = ceil_div(M, q.mb);
-    q.n_tasks = ceil_div(N, q.nc);
+    q.mb = ceil_div(M, m);
+    q.nc = ceil_div(q.n_panels, n) * GEMM_COLS;
     q.b_size = q.kc * q.nc;
     q.a_size = round_up(GROUP * GEMM_ROWS * q.kc + GEMM_SLACK, 16);
-    q.t_size = K > q.kc ? q.mb * q.nc : TILE;
+    q.t_size = (K > q.kc ? round_up(q.mb, GEMM_ROWS) * q.nc : TILE) + V_LANES; /* write_tile may read beyond */
     return q;
 }
 
@@ -140,12 +143,13 @@ size_t K(gemm_scratch)(const gemm *g) {
 
 /* C (+)= tile (+ bias), for rows x cols elements from (m, n) of batch b. */
 static void write_tile(const gemm *g, int64_t b, int64_t m, int64_t n, int64_t rows, int64_t cols, const float *t) {
-    for (int64_t j = 0; j < cols; j += V_LANES) {
-        int64_t lanes = min64(cols - j, V_LANES);
+    for (int64_t j = 0, lanes; j < cols; j += lanes) {
+        int64_t at = (n + j) % g->span;
+        float *c = g->C + b * g->c_step + (n + j) / g->span * g->span_step + m * g->ldc + at;
+        lanes = min64(min64(cols - j, V_LANES), g->span - at);
         v16 bias = v_zero();
         if (g->bias && !g->bias_rows) bias = v_loadn_typed(g->bias, g->bias_type, n + j, lanes);
-        for (int64_t i = 0; i < rows; i++) {
-            float *c = g->C + b * g->c_step + (m + i) * g->ldc + n + j;
+        for (int64_t i = 0; i < rows; i++, c += g->ldc) {
             v16 x = v_load(t + i * GEMM_COLS + j);
             if (g->bias) x = v_add(x, g->bias_rows ? v_set1(s_load_typed(g->bias, g->bias_type, m + i)) : bias);
             if (lanes == V_LANES) {
@@ -166,8 +170,10 @@ static void run_task(void *arg, int64_t index, int worker) {
     const job *w = arg;
     const gemm *g = w->g;
     const plan *q = &w->q;
-    int64_t n0 = index % q->n_tasks * q->nc, m0 = index / q->n_tasks % q->m_tasks * q->mb, b = index / q->n_tasks / q->m_tasks;
-    int64_t rows = min64(q->mb, g->M - m0), cols = min64(q->nc, g->N - n0);
+    int64_t nt = index % q->n_tasks, mt = index / q->n_tasks % q->m_tasks, b = index / q->n_tasks / q->m_tasks;
+    int64_t m0 = mt * g->M / q->m_tasks, rows = (mt + 1) * g->M / q->m_tasks - m0;
+    int64_t n0 = nt * q->n_panels / q->n_tasks * GEMM_COLS;
+    int64_t cols = min64(g->N, (nt + 1) * q->n_panels / q->n_tasks * GEMM_COLS) - n0;
     /* panels of even height: 77 rows are 5 x 13 and 12, rather than 5 x 14 and 7 */
     int64_t panels = ceil_div(rows, GEMM_ROWS), height = ceil_div(rows, panels);
     float *B = (float *)g->scratch + worker * (q->b_size + q->a_size + q->t_size), *A = B + q->b_size, *T = A + q->a_size;

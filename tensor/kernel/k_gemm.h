@@ -24,8 +24,8 @@ typedef struct gemm {
     gemm_pack_a *pack_a;
     gemm_pack_b *pack_b;
     const void *a_ctx, *b_ctx;
-    float *C; /* row stride ldc, batch stride c_step */
-    int64_t ldc, c_step;
+    float *C; /* row stride ldc, batch stride c_step; columns lie in spans of `span`, span_step apart (one span: N) */
+    int64_t ldc, c_step, span, span_step;
     const void *bias; /* as in k_matmul */
     tn_dtype bias_type;
     int bias_rows, acc, threads;

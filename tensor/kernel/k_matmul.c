@@ -53,8 +53,12 @@ void K(pack_b_view)(const void *view, int64_t batch, int64_t k0, int64_t kc, int
 }
 
 static gemm as_gemm(const k_matmul *p, const gemm_view *a, const gemm_view *b) {
-    gemm g = {p->M,    p->N,         p->K,         p->batch, K(pack_a_view), K(pack_b_view), a, b, p->C, p->ldc, p->c_step,
-              p->bias, p->bias_type, p->bias_rows, p->acc,   p->threads,     p->scratch};
+    gemm g = {0};
+    g.M = p->M, g.N = p->N, g.K = p->K, g.batch = p->batch;
+    g.pack_a = K(pack_a_view), g.a_ctx = a, g.pack_b = K(pack_b_view), g.b_ctx = b;
+    g.C = p->C, g.ldc = p->ldc, g.c_step = p->c_step, g.span = p->N;
+    g.bias = p->bias, g.bias_type = p->bias_type, g.bias_rows = p->bias_rows;
+    g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
     return g;
 }
 
