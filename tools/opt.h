@@ -79,7 +79,7 @@ typedef struct opt_progress {
     const char *what;
     int64_t total;
     bool off;
-    double started, last_shown, first_done; /* seconds */
+    double started, last_shown; /* seconds */
     int64_t first, last_line;
 } opt_progress;
 void opt_progress_start(opt_progress *p, const opt_common *o, const char *what, int64_t total, int64_t from);

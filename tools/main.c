@@ -1,0 +1,71 @@
+/* oneword COMMAND: dispatch, help and version. */
+#include "tensor/parallel.h"
+#include "tensor/tensor.h"
+#include "tools/opt.h"
+#include "tools/version.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const opt_command *const commands[] = {
+#define CMD(name) &cmd_##name,
+#include "tools/commands.def"
+#undef CMD
+};
+enum { NCOMMANDS = sizeof commands / sizeof *commands };
+
+static const opt_command *find(const char *name) {
+    if (strcmp(name, "txt2img") == 0) name = "generate";
+    for (int i = 0; i < NCOMMANDS; i++) {
+        if (strcmp(commands[i]->name, name) == 0) return commands[i];
+    }
+    return NULL;
+}
+
+static int unknown(const char *name) {
+    const char *names[NCOMMANDS];
+    tn_err err;
+    for (int i = 0; i < NCOMMANDS; i++) names[i] = commands[i]->name;
+    const char *near = opt_nearest(name, names, NCOMMANDS);
+    if (near) tn_fail(&err, TN_EUSAGE, "unknown command \"%s\" (did you mean %s?)", name, near);
+    else tn_fail(&err, TN_EUSAGE, "unknown command \"%s\" (see oneword help)", name);
+    return opt_error(&err);
+}
+
+static void usage(FILE *to) {
+    fprintf(to, "oneword: textual inversion in pure C: from a few photographs to a word that a text-to-image model understands\n\n"
+                "usage: oneword COMMAND [options]\n\n");
+    for (int i = 0; i < NCOMMANDS; i++) fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    fprintf(to, "\noneword COMMAND --help lists the options of one command.\n");
+}
+
+static int version(bool json) {
+    const char *best = tn_kernels_best()->name;
+    unsigned char one[4];
+    memcpy(one, &(uint32_t){1}, 4);
+    const char *endian = one[0] ? "little" : "big";
+    if (json) {
+        printf("{\"version\":\"%s\",\"kernels\":\"%s\",\"threads\":%d,\"endianness\":\"%s\"}\n", ONEWORD_VERSION, best, tn_max_threads(), endian);
+    } else {
+        printf("oneword %s (kernels %s, %d threads, %s-endian)\n", ONEWORD_VERSION, best, tn_max_threads(), endian);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        usage(stderr);
+        return TN_EUSAGE;
+    }
+    const char *word = argv[1];
+    if (strcmp(word, "--version") == 0) return version(argc > 2 && strcmp(argv[2], "--json") == 0);
+    if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        const opt_command *cmd = argc > 2 ? find(argv[2]) : NULL;
+        if (argc > 2 && !cmd) return unknown(argv[2]);
+        if (cmd) opt_help(cmd);
+        else usage(stdout);
+        return 0;
+    }
+    const opt_command *cmd = find(word);
+    return cmd ? cmd->run(argc - 1, argv + 1) : unknown(word);
+}
