@@ -84,7 +84,11 @@ tests: $(TESTS)
 test: all tests
 	@B=$(B) tests/run.sh
 
+# Minutes: every float through every elementwise kernel (tests/sweep.c).
+sweep: $(B)/tests/sweep
+	$<
+
 clean:
 	rm -rf build
 
--include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_SRC:%.c=$(B)/obj/%.d) $(B)/obj/tests/test.d $(B)/obj/tests/op_cases.d
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_SRC:%.c=$(B)/obj/%.d) $(B)/obj/tests/test.d $(B)/obj/tests/op_cases.d $(B)/obj/tests/sweep.d

@@ -82,7 +82,7 @@ V_INLINE v16 v_log(v16 x) {
 
 /* ---- sine and cosine ---- */
 
-/* sin(x + quarter pi/2) for |x| <= 8192 pi, NaN beyond. n = x 2/pi has at most 14 bits, so x - n pi/2 with pi/2 in three parts
+/* sin(x + quarter pi/2) for |x| <= 8192 pi, NaN beyond; sin(-0) is 0. n = x 2/pi has at most 14 bits, so x - n pi/2 with pi/2 in three parts
  * of 24 bits loses nothing that matters, even next to a multiple of pi/2. */
 V_INLINE v16 v_sine(v16 x, int quarter) {
     v16 n = v_round(v_mul(x, v_set1(0x1.45f306p-1f)));
@@ -238,15 +238,15 @@ V_INLINE v16 v_erf(v16 x) {
     return v_select(v_le(v_abs(x), v_set1(1.0f)), v_fma(x, p, x), v_copysign(far, x));
 }
 
-/* x + x^3 P(x^2) for |x| <= 0.625, else 1 - 2 / (e^(2|x|) + 1) with the sign of x. */
+/* With a = |x|: a + a^3 P(a^2) for a <= 0.625, else 1 - 2 / (e^(2a) + 1); then the sign of x. */
 V_INLINE v16 v_tanh(v16 x) {
-    v16 z = v_mul(x, x), a = v_abs(x);
+    v16 a = v_abs(x), z = v_mul(a, a), one = v_set1(1.0f);
     v16 p = v_fma(v_set1(-0x1.76ac12p-8f), z, v_set1(0x1.5256d6p-6f));
     p = v_fma(p, z, v_set1(-0x1.b84448p-5f));
     p = v_fma(p, z, v_set1(0x1.110768p-3f));
     p = v_fma(p, z, v_set1(-0x1.555534p-2f));
-    v16 far = v_sub(v_set1(1.0f), v_div(v_set1(2.0f), v_add(v_exp(v_add(a, a)), v_set1(1.0f))));
-    return v_select(v_le(a, v_set1(0.625f)), v_fma(v_mul(x, z), p, x), v_copysign(far, x));
+    v16 near = v_fma(v_mul(a, z), p, a), far = v_sub(one, v_div(v_set1(2.0f), v_add(v_exp(v_add(a, a)), one)));
+    return v_copysign(v_select(v_le(a, v_set1(0.625f)), near, far), x);
 }
 
 #endif
