@@ -46,8 +46,8 @@ static inline double want_exp(double x, double *s) { return value(exp(x), s); }
 static inline double want_log(double x, double *s) { return value(x < 0 ? NAN : log(x), s); }
 static inline double want_tanh(double x, double *s) { return value(tanh(x), s); }
 static inline double want_erf(double x, double *s) { return value(erf(x), s); }
-static inline double want_sin(double x, double *s) { return value(fabs(x) <= 25735.927 ? sin(x) : NAN, s); }
-static inline double want_cos(double x, double *s) { return value(fabs(x) <= 25735.927 ? cos(x) : NAN, s); }
+static inline double want_sin(double x, double *s) { return value(fabs(x) <= (double)25735.927f ? sin(x) : NAN, s); }
+static inline double want_cos(double x, double *s) { return value(fabs(x) <= (double)25735.927f ? cos(x) : NAN, s); }
 static inline double want_silu_grad(double x, double *s) {
     double p = logistic(x), q = logistic(-x);
     return sum(p, gated(x, p * q), s);
