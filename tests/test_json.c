@@ -42,7 +42,8 @@ static void refuses(test_state *t, const char *text, int flags, const char *reas
 
 static void test_tree(test_state *t) {
     if (!test_section(t, "tree")) return;
-    const char *text = " {\"a\": [1, -2.5e1, true, false, null, \"x\\u00e9\\ud83d\\ude00\\n\"], \"b\": {}, \"c\": []}\r\n";
+    const char *text =
+        " {\"a\": [1, -2.5e1, true, false, null, \"x\\u00e9\\ud83d\\ude00\\n\"], \"b\": {}, \"c\": []}\r\n";
     tn_err err;
     tn_json *doc = parse(text, strlen(text), 0, &err);
     if (!CHECKF(t, doc != NULL, "%s", err.msg)) return;
@@ -60,7 +61,8 @@ static void test_tree(test_state *t) {
     v = v->next;
     CHECK(t, v->type == TN_JSON_NULL);
     v = v->next;
-    CHECK(t, v->type == TN_JSON_STRING && strcmp(v->string, "x\xc3\xa9\xf0\x9f\x98\x80\n") == 0 && v->length == 8 && !v->next);
+    CHECK(t, v->type == TN_JSON_STRING && strcmp(v->string, "x\xc3\xa9\xf0\x9f\x98\x80\n") == 0 && v->length == 8 &&
+                 !v->next);
     v = tn_json_get(root, "b");
     CHECK(t, v && v->type == TN_JSON_OBJECT && v->length == 0 && !v->child);
     v = tn_json_get(root, "c");
@@ -72,13 +74,32 @@ static void test_tree(test_state *t) {
 
 static void test_grammar(test_state *t) {
     if (!test_section(t, "grammar")) return;
-    static const char *const good[] = {"0", "-0", "1e5", "1E+5", "1.5e-3", "\"\"", "[]", "{}", " [ ] ", "null", "[[],[]]", "{\"\":0}",
-                                       "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u001F\"", "\t\r\n 1 \t\r\n", "\"\x7f\"", "1e-400", "0e999999999999999999999"};
+    static const char *const good[] = {"0",
+                                       "-0",
+                                       "1e5",
+                                       "1E+5",
+                                       "1.5e-3",
+                                       "\"\"",
+                                       "[]",
+                                       "{}",
+                                       " [ ] ",
+                                       "null",
+                                       "[[],[]]",
+                                       "{\"\":0}",
+                                       "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u001F\"",
+                                       "\t\r\n 1 \t\r\n",
+                                       "\"\x7f\"",
+                                       "1e-400",
+                                       "0e999999999999999999999"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) accepts(t, good[i], 0);
-    static const char *const bad[] = {"", " ", "+1", ".5", "1.", "00", "01", "-", "-a", "1e", "1e+", "1.e5", "0x10", "1 2", "tru", "True", "nul",
-                                      "[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "{", "}", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,",
-                                      "{\"a\":1,}", "{,}", "{a:1}", "{1:1}", "{\"a\" 1}", "{\"a\"::1}", "[1}", "{\"a\":1]", "\"", "\"\\", "\"\\x\"",
-                                      "\"\\u12\"", "\"\\u12g4\"", "\"a\nb\"", "'a'", "// x\n1", "/**/1", "[1]]", "1,", "--1", "- 1", "\"a\"b"};
+    static const char *const bad[] = {
+        "",        " ",         "+1",          ".5",         "1.",       "00",        "01",         "-",
+        "-a",      "1e",        "1e+",         "1.e5",       "0x10",     "1 2",       "tru",        "True",
+        "nul",     "[",         "]",           "[1",         "[1,",      "[1,]",      "[,1]",       "[1 2]",
+        "{",       "}",         "{\"a\"",      "{\"a\":",    "{\"a\":1", "{\"a\":1,", "{\"a\":1,}", "{,}",
+        "{a:1}",   "{1:1}",     "{\"a\" 1}",   "{\"a\"::1}", "[1}",      "{\"a\":1]", "\"",         "\"\\",
+        "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"a\nb\"",   "'a'",      "// x\n1",   "/**/1",      "[1]]",
+        "1,",      "--1",       "- 1",         "\"a\"b"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) refuses(t, bad[i], 0, "byte");
     refuses(t, "{\"a\":1,\n \"b\" 2}", 0, "line 2, byte 13: expected ':' after the key, got '2'");
     refuses(t, "[1", 0, "byte 2: expected ',' or ']', got the end of the text");
@@ -94,8 +115,18 @@ static void test_strings(test_state *t) {
     refuses(t, "\"\\ud800\\ud800\"", 0, "surrogate");
     refuses(t, "\"\\ud800x\"", 0, "surrogate");
     refuses(t, "\"\\u0000\"", 0, "u0000");
-    static const char *const invalid[] = {"\"\x80\"", "\"\xc0\xaf\"", "\"\xc1\x81\"", "\"\xe0\x9f\xbf\"", "\"\xed\xa0\x80\"", "\"\xf0\x8f\xbf\xbf\"",
-                                          "\"\xf4\x90\x80\x80\"", "\"\xf5\x80\x80\x80\"", "\"\xff\"", "\"\xc3\"", "\"\xe2\x82\"", "\"\xf0\x9f\x98\""};
+    static const char *const invalid[] = {"\"\x80\"",
+                                          "\"\xc0\xaf\"",
+                                          "\"\xc1\x81\"",
+                                          "\"\xe0\x9f\xbf\"",
+                                          "\"\xed\xa0\x80\"",
+                                          "\"\xf0\x8f\xbf\xbf\"",
+                                          "\"\xf4\x90\x80\x80\"",
+                                          "\"\xf5\x80\x80\x80\"",
+                                          "\"\xff\"",
+                                          "\"\xc3\"",
+                                          "\"\xe2\x82\"",
+                                          "\"\xf0\x9f\x98\""};
     for (size_t i = 0; i < sizeof invalid / sizeof *invalid; i++) refuses(t, invalid[i], 0, "UTF-8");
     accepts(t, "\"\xc2\x80\xdf\xbf\xe0\xa0\x80\xed\x9f\xbf\xef\xbf\xbf\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"", 0);
     refuses(t, "\xef\xbb\xbf{}", 0, "0xef");
@@ -118,7 +149,8 @@ static void test_python(test_state *t) {
     if (!CHECK(t, doc != NULL)) return;
     const tn_jval *v = tn_json_root(doc)->child;
     CHECK(t, isnan(v->number));
-    CHECK(t, v->next->number == HUGE_VAL && v->next->next->number == -HUGE_VAL && v->next->next->next->number == -HUGE_VAL);
+    CHECK(t, v->next->number == HUGE_VAL && v->next->next->number == -HUGE_VAL &&
+                 v->next->next->next->number == -HUGE_VAL);
     tn_json_free(doc);
 }
 
@@ -138,7 +170,8 @@ static void test_duplicates(test_state *t) {
     tn_json_free(doc);
 }
 
-/* A vocabulary as large as CLIP's: every key found, duplicates found, order kept. Also objects replaced by large objects. */
+/* A vocabulary as large as CLIP's: every key found, duplicates found, order kept. Also objects replaced by large
+ * objects. */
 static void test_large(test_state *t) {
     if (!test_section(t, "large objects")) return;
     enum { N = 49408 };
@@ -201,20 +234,56 @@ static void test_limits(test_state *t) {
 static void same_as_strtod(test_state *t, const char *text) {
     double want = strtod(text, NULL), got = 0.5;
     bool ok = tn_parse_double(text, strlen(text), &got);
-    if (isinf(want)) CHECKF(t, !ok, "%.40s: accepted", text);
-    else CHECKF(t, ok && memcmp(&want, &got, sizeof got) == 0, "%.40s: expected %.17g, got %.17g", text, want, got);
+    if (isinf(want))
+        CHECKF(t, !ok, "%.40s: accepted", text);
+    else
+        CHECKF(t, ok && memcmp(&want, &got, sizeof got) == 0, "%.40s: expected %.17g, got %.17g", text, want, got);
 }
 
 static void test_doubles(test_state *t) {
     if (!test_section(t, "doubles")) return;
-    static const char *const hard[] = {
-        "0", "-0", "1", "-1", ".5", "1.", "+7", "0.1", "1e22", "1e23", "9007199254740993", "9007199254740992.5", "9007199254740993.00000000000000001",
-        "2.2250738585072011e-308", "2.2250738585072014e-308", "4.9e-324", "2.4703282292062327e-324", "2.4703282292062328e-324", "2.5e-324",
-        "1.7976931348623157e308", "1.7976931348623158e308", "1.7976931348623159e308", "1e308", "1e309", "1e400", "-1e400", "1e-400", "1e-325",
-        "123456789012345678901234567890", "0.000000000000000000000000000000000000000000012345678901234567890", "7.2057594037927933e16",
-        "6.0221409e+23", "3.4028235677973366e38", "1e99999999999999999999999", "1e-99999999999999999999999", "0e99999999999999999999999",
-        "0.00000000000000000000e5", "00012.5", "5e-324", "1.00000000000000011102230246251565404236316680908203125",
-        "1.00000000000000011102230246251565404236316680908203124", "1.00000000000000011102230246251565404236316680908203126"};
+    static const char *const hard[] = {"0",
+                                       "-0",
+                                       "1",
+                                       "-1",
+                                       ".5",
+                                       "1.",
+                                       "+7",
+                                       "0.1",
+                                       "1e22",
+                                       "1e23",
+                                       "9007199254740993",
+                                       "9007199254740992.5",
+                                       "9007199254740993.00000000000000001",
+                                       "2.2250738585072011e-308",
+                                       "2.2250738585072014e-308",
+                                       "4.9e-324",
+                                       "2.4703282292062327e-324",
+                                       "2.4703282292062328e-324",
+                                       "2.5e-324",
+                                       "1.7976931348623157e308",
+                                       "1.7976931348623158e308",
+                                       "1.7976931348623159e308",
+                                       "1e308",
+                                       "1e309",
+                                       "1e400",
+                                       "-1e400",
+                                       "1e-400",
+                                       "1e-325",
+                                       "123456789012345678901234567890",
+                                       "0.000000000000000000000000000000000000000000012345678901234567890",
+                                       "7.2057594037927933e16",
+                                       "6.0221409e+23",
+                                       "3.4028235677973366e38",
+                                       "1e99999999999999999999999",
+                                       "1e-99999999999999999999999",
+                                       "0e99999999999999999999999",
+                                       "0.00000000000000000000e5",
+                                       "00012.5",
+                                       "5e-324",
+                                       "1.00000000000000011102230246251565404236316680908203125",
+                                       "1.00000000000000011102230246251565404236316680908203124",
+                                       "1.00000000000000011102230246251565404236316680908203126"};
     for (size_t i = 0; i < sizeof hard / sizeof *hard; i++) same_as_strtod(t, hard[i]);
     /* A midpoint between two doubles, exact to its last digit, and the same with one more digit far behind it. */
     char text[1400];
@@ -237,7 +306,8 @@ static void test_doubles(test_state *t) {
     n = snprintf(text, sizeof text, "9007199254740993");
     memset(text + n, '0', 1000), snprintf(text + n + 1000, 20, "1e-1000");
     same_as_strtod(t, text);
-    static const char *const bad[] = {"", "+", "-", ".", "e5", "1e", "1e+", "1.2.3", "1x", " 1", "1 ", "nan", "inf", "0x10", "1,5", "--1", "+-1", "1e5.0"};
+    static const char *const bad[] = {"",   "+",  "-",   ".",   "e5",   "1e",  "1e+", "1.2.3", "1x",
+                                      " 1", "1 ", "nan", "inf", "0x10", "1,5", "--1", "+-1",   "1e5.0"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         double v = 0.25;
         CHECKF(t, !tn_parse_double(bad[i], strlen(bad[i]), &v) && v == 0.25, "accepted: %s", bad[i]);
@@ -277,9 +347,12 @@ static void test_integers(test_state *t) {
     CHECK(t, tn_parse_int64("9223372036854775807", 19, &v) && v == INT64_MAX);
     CHECK(t, tn_parse_int64("-9223372036854775808", 20, &v) && v == INT64_MIN);
     CHECK(t, tn_parse_int64("+12", 3, &v) && v == 12 && tn_parse_int64("-0", 2, &v) && v == 0);
-    static const char *const bad[] = {"", "-", "+", "9223372036854775808", "-9223372036854775809", "99999999999999999999", "1.0", "1e3", " 1", "0x1", "5x"};
+    static const char *const bad[] = {
+        "",   "-",   "+", "9223372036854775808", "-9223372036854775809", "99999999999999999999", "1.0", "1e3",
+        " 1", "0x1", "5x"};
     v = 3;
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) CHECKF(t, !tn_parse_int64(bad[i], strlen(bad[i]), &v) && v == 3, "accepted: %s", bad[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECKF(t, !tn_parse_int64(bad[i], strlen(bad[i]), &v) && v == 3, "accepted: %s", bad[i]);
     tn_err err;
     tn_json *doc = parse("[9223372036854775808,9007199254740993]", 38, 0, &err);
     if (!CHECK(t, doc != NULL)) return;
@@ -314,7 +387,8 @@ static void test_writer(test_state *t) {
     tn_jw_close(&w, '}');
     tn_jw_close(&w, '}');
     char *text = tn_jw_take(&w);
-    const char *want = "{\n  \"s\": \"a\\\"\\\\\\n\\u001b\xc3\xa9\xef\xbf\xbd\",\n  \"i\": -9223372036854775808,\n  \"l\": [\n    true,\n    null,\n"
+    const char *want = "{\n  \"s\": \"a\\\"\\\\\\n\\u001b\xc3\xa9\xef\xbf\xbd\",\n  \"i\": -9223372036854775808,\n  "
+                       "\"l\": [\n    true,\n    null,\n"
                        "    0.100000001\n  ],\n  \"e\": {}\n}";
     CHECKF(t, text && strcmp(text, want) == 0, "got %s", text ? text : "nothing");
     if (text) accepts(t, text, 0);
@@ -352,7 +426,8 @@ static void test_files(test_state *t) {
     tn_err err;
     CHECK(t, tn_json_load(path, 0, &doc, &err) == -1 && err.code == TN_EIO && strstr(err.msg, path) && !doc);
     test_write(path, "{\"x\": [1,\r\n2}", 13);
-    CHECK(t, tn_json_load(path, 0, &doc, &err) == -1 && err.code == TN_EINPUT && strncmp(err.msg, path, strlen(path)) == 0 && !doc);
+    CHECK(t, tn_json_load(path, 0, &doc, &err) == -1 && err.code == TN_EINPUT &&
+                 strncmp(err.msg, path, strlen(path)) == 0 && !doc);
     test_write(path, "{\"x\": 1}\r\n", 10);
     CHECK(t, tn_json_load(path, 0, &doc, &err) == 0 && doc && tn_json_get(tn_json_root(doc), "x")->integer == 1);
     tn_json_free(doc);

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Length field, header, n_data bytes 0, 1, 2, ...; caller frees. The length field says claim, or the truth where claim is ~0. */
+/* Length field, header, n_data bytes 0, 1, 2, ...; caller frees. The length field says claim, or the truth where claim
+ * is ~0. */
 static unsigned char *build(const char *header, size_t header_len, uint64_t claim, size_t n_data, size_t *len) {
     *len = 8 + header_len + n_data;
     unsigned char *p = malloc(*len);
@@ -66,7 +67,10 @@ static void test_length_field(test_state *t) {
     for (size_t i = 0; i < sizeof claims / sizeof *claims; i++) {
         size_t len;
         unsigned char *p = build("{}", 2, claims[i], 0, &len);
-        refuses_bytes(t, p, len, "wrong length", claims[i] == 1 ? "header" : claims[i] == 5 ? "3 of them are missing" : "at most 100000000");
+        refuses_bytes(t, p, len, "wrong length",
+                      claims[i] == 1   ? "header"
+                      : claims[i] == 5 ? "3 of them are missing"
+                                       : "at most 100000000");
         free(p);
     }
     /* n = 100000001 with as many bytes there */
@@ -92,7 +96,8 @@ static void test_header(test_state *t) {
     refuses(t, "[" A "]", 8, "object");
     refuses(t, "3", 0, "object");
     refuses(t, "{\"a\":" A ",\"a\":" A "}", 8, "duplicate key \"a\"");
-    refuses(t, "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8, "duplicate key \"dtype\"");
+    refuses(t, "{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
+            "duplicate key \"dtype\"");
     refuses(t, "{\"__metadata__\":{\"k\":1},\"a\":" A "}", 8, "string for k");
     refuses(t, "{\"__metadata__\":{\"k\":null}}", 0, "string for k");
     refuses(t, "{\"__metadata__\":[],\"a\":" A "}", 8, "object of strings");
@@ -165,8 +170,10 @@ static void test_entries(test_state *t) {
     char header[300];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         entry(header, sizeof header, cases[i].dtype, cases[i].shape, cases[i].offsets);
-        if (cases[i].reason) refuses(t, header, cases[i].n_data, cases[i].reason);
-        else accepts(t, header, cases[i].n_data, 1);
+        if (cases[i].reason)
+            refuses(t, header, cases[i].n_data, cases[i].reason);
+        else
+            accepts(t, header, cases[i].n_data, 1);
     }
     char shape[65 * 2 + 2] = "[1";
     for (int i = 1; i < 65; i++) strcat(shape, ",1");
@@ -194,8 +201,10 @@ static void test_names(test_state *t) {
         memcpy(header, "{\"", 2);
         memset(header + 2, 'n', lengths[i]);
         memcpy(header + 2 + lengths[i], "\":" A "}", sizeof "\":" A "}");
-        if (i < 2) refuses(t, header, 8, "1024 bytes");
-        else accepts(t, header, 8, 1);
+        if (i < 2)
+            refuses(t, header, 8, "1024 bytes");
+        else
+            accepts(t, header, 8, 1);
     }
     free(header);
 }
@@ -208,7 +217,8 @@ static void test_many(test_state *t) {
     if (!header) abort();
     size_t n = 0;
     for (int i = 0; n + 80 < ROOM; i++)
-        n += (size_t)sprintf(header + n, "%c\"%x\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,0]}", i ? ',' : '{', (unsigned)i);
+        n += (size_t)sprintf(header + n, "%c\"%x\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,0]}",
+                             i ? ',' : '{', (unsigned)i);
     header[n++] = '}';
     size_t len;
     unsigned char *p = build(header, n, UINT64_MAX, 0, &len);
@@ -247,10 +257,12 @@ static void test_paths(test_state *t) {
     if (system(command) != 0) abort();
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         for (int flags = 0; flags <= TN_MAP_COPY; flags++)
-            CHECKF(t, tn_st_open(bad[i], flags, &st, &err) == -1 && err.code == TN_EIO && err.msg[0] && !st, "%s: code %d %s", bad[i], err.code, err.msg);
+            CHECKF(t, tn_st_open(bad[i], flags, &st, &err) == -1 && err.code == TN_EIO && err.msg[0] && !st,
+                   "%s: code %d %s", bad[i], err.code, err.msg);
     snprintf(path, sizeof path, "%s/empty.safetensors", dir);
     test_write(path, "", 0);
-    CHECK(t, tn_st_open(path, 0, &st, &err) == -1 && err.code == TN_EINPUT && strstr(err.msg, path) && strstr(err.msg, "empty"));
+    CHECK(t, tn_st_open(path, 0, &st, &err) == -1 && err.code == TN_EINPUT && strstr(err.msg, path) &&
+                 strstr(err.msg, "empty"));
 }
 
 /* ---- writing and reading back ---- */
@@ -284,12 +296,15 @@ static void check_floats(test_state *t, const tn_st *st) {
     float f[6];
     double d[6];
     tn_err err;
-    const tn_st_tensor *b = tn_st_find(st, "b.f32"), *h = tn_st_find(st, "a.f16"), *g = tn_st_find(st, "a.bf16"), *d64 = tn_st_find(st, "a.f64");
+    const tn_st_tensor *b = tn_st_find(st, "b.f32"), *h = tn_st_find(st, "a.f16"), *g = tn_st_find(st, "a.bf16"),
+                       *d64 = tn_st_find(st, "a.f64");
     if (!CHECK(t, b && h && g && d64)) return;
-    CHECK(t, b->dtype == TN_ST_F32 && b->ndim == 2 && b->shape[0] == 2 && b->shape[1] == 3 && b->count == 6 && b->end - b->begin == 24);
+    CHECK(t, b->dtype == TN_ST_F32 && b->ndim == 2 && b->shape[0] == 2 && b->shape[1] == 3 && b->count == 6 &&
+                 b->end - b->begin == 24);
     CHECK(t, tn_st_read_f32(b, f, &err) == 0 && memcmp(f, numbers, sizeof f) == 0);
     CHECK(t, tn_st_read_f64(b, d, &err) == 0 && d[4] == (double)0.1f);
-    CHECK(t, tn_st_read_f32(h, f, &err) == 0 && f[1] == -2.5f && f[2] == 65504.0f && f[3] == ldexpf(2.0f, -24) && f[4] == 0.0999755859375f && signbit(f[5]));
+    CHECK(t, tn_st_read_f32(h, f, &err) == 0 && f[1] == -2.5f && f[2] == 65504.0f && f[3] == ldexpf(2.0f, -24) &&
+                 f[4] == 0.0999755859375f && signbit(f[5]));
     CHECK(t, tn_st_read_f64(h, d, &err) == 0 && d[4] == 0.0999755859375);
     CHECK(t, tn_st_read_f32(g, f, &err) == 0 && f[1] == -2.5f && f[2] == 65536.0f && f[4] == 0.10009765625f);
     CHECK(t, tn_st_read_f64(d64, d, &err) == 0 && memcmp(d, doubles, sizeof doubles) == 0);
@@ -304,17 +319,20 @@ static void check_integers(test_state *t, const tn_st *st) {
     int64_t v[3];
     float f[6];
     tn_err err;
-    const tn_st_tensor *c = tn_st_find(st, "c.i64"), *a = tn_st_find(st, "a.i32"), *z = tn_st_find(st, "z.u8"), *raw = tn_st_find(st, "raw");
+    const tn_st_tensor *c = tn_st_find(st, "c.i64"), *a = tn_st_find(st, "a.i32"), *z = tn_st_find(st, "z.u8"),
+                       *raw = tn_st_find(st, "raw");
     if (!CHECK(t, c && a && z && raw)) return;
     CHECK(t, tn_st_read_i64(c, v, &err) == 0 && memcmp(v, longs, sizeof v) == 0);
     CHECK(t, tn_st_read_i64(a, v, &err) == 0 && v[0] == INT32_MIN && v[1] == -1 && v[2] == 77);
     CHECK(t, tn_st_read_i64(z, v, &err) == 0 && v[0] == 0 && v[1] == 1 && v[2] == 255);
     CHECK(t, tn_st_read_i64(raw, v, &err) == 0 && v[0] == 1 && v[1] == -1 && v[2] == -32768);
-    CHECK(t, tn_st_read_f32(z, f, &err) == -1 && err.code == TN_EUNSUPPORTED && strstr(err.msg, "z.u8") && strstr(err.msg, "got U8"));
+    CHECK(t, tn_st_read_f32(z, f, &err) == -1 && err.code == TN_EUNSUPPORTED && strstr(err.msg, "z.u8") &&
+                 strstr(err.msg, "got U8"));
     CHECK(t, tn_st_read_f64(c, NULL, &err) == -1 && strstr(err.msg, "c.i64"));
     CHECK(t, tn_st_read_i64(tn_st_find(st, "b.f32"), NULL, &err) == -1 && strstr(err.msg, "got F32"));
     tn_dtype kernel = TN_I64;
-    CHECK(t, tn_st_weight_dtype(TN_ST_BF16, &kernel) && kernel == TN_BF16 && tn_st_weight_dtype(TN_ST_F16, &kernel) && kernel == TN_F16);
+    CHECK(t, tn_st_weight_dtype(TN_ST_BF16, &kernel) && kernel == TN_BF16 && tn_st_weight_dtype(TN_ST_F16, &kernel) &&
+                 kernel == TN_F16);
     CHECK(t, tn_st_weight_dtype(TN_ST_F32, &kernel) && kernel == TN_F32 && !tn_st_weight_dtype(TN_ST_F64, &kernel));
 }
 
@@ -327,13 +345,17 @@ static void test_round_trip(test_state *t) {
     tn_st *st;
     if (!CHECK(t, tn_st_write_mem(w, &mem, &len, &err) == 0)) return;
     /* Byte for byte what is described: length, JSON without spaces, order of width and name, padding. */
-    static const char head[] =
-        "{\"__metadata__\":{\"format\":\"pt\",\"\\\"quoted\\\"\":\"line\\nbreak \xc3\xa9\"},"
-        "\"a.f64\":{\"dtype\":\"F64\",\"shape\":[3],\"data_offsets\":[0,24]},\"c.i64\":{\"dtype\":\"I64\",\"shape\":[3],\"data_offsets\":[24,48]},"
-        "\"a.i32\":{\"dtype\":\"I32\",\"shape\":[3],\"data_offsets\":[48,60]},\"b.f32\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[60,84]},"
-        "\"empty\":{\"dtype\":\"F32\",\"shape\":[4,0],\"data_offsets\":[84,84]},\"scalar\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[84,88]},"
-        "\"a.bf16\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[88,100]},\"a.f16\":{\"dtype\":\"F16\",\"shape\":[6],\"data_offsets\":[100,112]},"
-        "\"raw\":{\"dtype\":\"I16\",\"shape\":[3],\"data_offsets\":[112,118]},\"z.u8\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[118,121]}}";
+    static const char head[] = "{\"__metadata__\":{\"format\":\"pt\",\"\\\"quoted\\\"\":\"line\\nbreak \xc3\xa9\"},"
+                               "\"a.f64\":{\"dtype\":\"F64\",\"shape\":[3],\"data_offsets\":[0,24]},\"c.i64\":{"
+                               "\"dtype\":\"I64\",\"shape\":[3],\"data_offsets\":[24,48]},"
+                               "\"a.i32\":{\"dtype\":\"I32\",\"shape\":[3],\"data_offsets\":[48,60]},\"b.f32\":{"
+                               "\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[60,84]},"
+                               "\"empty\":{\"dtype\":\"F32\",\"shape\":[4,0],\"data_offsets\":[84,84]},\"scalar\":{"
+                               "\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[84,88]},"
+                               "\"a.bf16\":{\"dtype\":\"BF16\",\"shape\":[2,3],\"data_offsets\":[88,100]},\"a.f16\":{"
+                               "\"dtype\":\"F16\",\"shape\":[6],\"data_offsets\":[100,112]},"
+                               "\"raw\":{\"dtype\":\"I16\",\"shape\":[3],\"data_offsets\":[112,118]},\"z.u8\":{"
+                               "\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[118,121]}}";
     size_t header = (size_t)tn_le64(mem);
     CHECK(t, header % 8 == 0 && header >= sizeof head - 1 && header < sizeof head - 1 + 8 && len == 8 + header + 121);
     CHECKF(t, memcmp(mem + 8, head, sizeof head - 1) == 0, "header: %.*s", (int)header, (const char *)mem + 8);
@@ -342,7 +364,8 @@ static void test_round_trip(test_state *t) {
     CHECK(t, memcmp(mem + 8 + header + 48, "\0\0\0\x80\xff\xff\xff\xff\x4d\0\0\0", 12) == 0);
     if (CHECK(t, tn_st_parse(mem, len, "mem", &st, &err) == 0)) {
         CHECK(t, st->n == 10 && strcmp(st->tensor[0].name, "a.f64") == 0 && strcmp(st->tensor[9].name, "z.u8") == 0);
-        CHECK(t, st->n_meta == 2 && strcmp(tn_st_meta(st, "format"), "pt") == 0 && strcmp(st->meta[1].key, "\"quoted\"") == 0 && !tn_st_meta(st, "x"));
+        CHECK(t, st->n_meta == 2 && strcmp(tn_st_meta(st, "format"), "pt") == 0 &&
+                     strcmp(st->meta[1].key, "\"quoted\"") == 0 && !tn_st_meta(st, "x"));
         CHECK(t, !tn_st_find(st, "nothing") && !tn_st_find(st, "__metadata__"));
         check_floats(t, st);
         check_integers(t, st);
@@ -354,7 +377,8 @@ static void test_round_trip(test_state *t) {
     unsigned char *odd = malloc(len + 1);
     if (!odd) abort();
     memcpy(odd + 1, mem, len);
-    if (CHECK(t, tn_st_parse(odd + 1, len, "mem", &st, &err) == 0)) check_floats(t, st), check_integers(t, st), tn_st_close(st);
+    if (CHECK(t, tn_st_parse(odd + 1, len, "mem", &st, &err) == 0))
+        check_floats(t, st), check_integers(t, st), tn_st_close(st);
     free(odd);
     char path[600];
     snprintf(path, sizeof path, "%s/all.safetensors", test_tmp("safetensors"));
@@ -363,7 +387,8 @@ static void test_round_trip(test_state *t) {
     CHECK(t, file && len_again == len && memcmp(file, mem, len) == 0);
     free(file);
     for (int flags = 0; flags <= TN_MAP_COPY; flags++)
-        if (CHECK(t, tn_st_open(path, flags, &st, &err) == 0)) check_floats(t, st), check_integers(t, st), tn_st_close(st);
+        if (CHECK(t, tn_st_open(path, flags, &st, &err) == 0))
+            check_floats(t, st), check_integers(t, st), tn_st_close(st);
     /* Every truncation and every longer file is refused. */
     for (size_t n = 0; n < len; n++) refuses_bytes(t, mem, n, "truncated", "");
     /* Every single changed byte of the header is refused or read, never worse. */
@@ -371,8 +396,10 @@ static void test_round_trip(test_state *t) {
         unsigned char old = mem[i];
         for (int k = 0; k < 8; k++) {
             mem[i] = (unsigned char)(old ^ 1 << k);
-            if (tn_st_parse(mem, len, "mem", &st, &err) == 0) tn_st_close(st);
-            else CHECK(t, err.code == TN_EINPUT && err.msg[0] && !strchr(err.msg, '\n'));
+            if (tn_st_parse(mem, len, "mem", &st, &err) == 0)
+                tn_st_close(st);
+            else
+                CHECK(t, err.code == TN_EINPUT && err.msg[0] && !strchr(err.msg, '\n'));
         }
         mem[i] = old;
     }
@@ -392,12 +419,14 @@ static void test_writer_errors(test_state *t) {
     tn_st_add(w, "b.f32", TN_ST_F16, 1, s6, numbers);
     char path[600];
     snprintf(path, sizeof path, "%s/x", dir);
-    CHECK(t, tn_st_write_mem(w, &mem, &len, &err) == -1 && err.code == TN_EINPUT && strstr(err.msg, "duplicate key \"b.f32\"") && !mem);
+    CHECK(t, tn_st_write_mem(w, &mem, &len, &err) == -1 && err.code == TN_EINPUT &&
+                 strstr(err.msg, "duplicate key \"b.f32\"") && !mem);
     CHECK(t, tn_st_write(w, path, &err) == -1 && err.code == TN_EINPUT && strstr(err.msg, path) && !tn_exists(path));
     tn_st_writer_free(w);
     w = tn_st_writer_new();
     if (!w) abort();
-    CHECK(t, tn_st_write_mem(w, &mem, &len, &err) == 0 && len == 16 && memcmp(mem + 8, "{}      ", 8) == 0); /* no tensors */
+    CHECK(t, tn_st_write_mem(w, &mem, &len, &err) == 0 && len == 16 &&
+                 memcmp(mem + 8, "{}      ", 8) == 0); /* no tensors */
     free(mem);
     tn_st_add(w, "__metadata__", TN_ST_F32, 1, s6, numbers);
     CHECK(t, tn_st_write_mem(w, &mem, &len, &err) == -1 && err.code == TN_EINPUT);
@@ -462,11 +491,16 @@ static void test_half(test_state *t) {
         int e = (int)(h >> 10 & 31), m = (int)(h & 1023);
         double want = (e ? ldexp(1024 + m, e - 25) : ldexp(m, -24)) * (h & 0x8000 ? -1.0 : 1.0);
         float f = tn_f16_to_f32((uint16_t)h), g = tn_bf16_to_f32((uint16_t)h);
-        if (e < 31) wrong_f16 += (double)f != want || !signbit(f) != !(h & 0x8000) || tn_f32_to_f16(f) != h;
-        else if (m == 0) wrong_f16 += !isinf(f) || tn_f32_to_f16(f) != h;
-        else wrong_f16 += !isnan(f) || !isnan(tn_f16_to_f32(tn_f32_to_f16(f)));
-        if (isnan(g)) wrong_bf16 += !isnan(tn_bf16_to_f32(tn_f32_to_bf16(g)));
-        else wrong_bf16 += bits_of(g) != h << 16 || tn_f32_to_bf16(g) != h;
+        if (e < 31)
+            wrong_f16 += (double)f != want || !signbit(f) != !(h & 0x8000) || tn_f32_to_f16(f) != h;
+        else if (m == 0)
+            wrong_f16 += !isinf(f) || tn_f32_to_f16(f) != h;
+        else
+            wrong_f16 += !isnan(f) || !isnan(tn_f16_to_f32(tn_f32_to_f16(f)));
+        if (isnan(g))
+            wrong_bf16 += !isnan(tn_bf16_to_f32(tn_f32_to_bf16(g)));
+        else
+            wrong_bf16 += bits_of(g) != h << 16 || tn_f32_to_bf16(g) != h;
         if ((h & 0x7fff) >= 0x7bff) continue;
         /* The midpoint to the next number goes to the even one, its neighbours to their side. */
         float middle = (float)((want + (double)tn_f16_to_f32((uint16_t)(h + 1))) / 2);
@@ -481,8 +515,10 @@ static void test_half(test_state *t) {
     CHECKF(t, wrong_f16 == 0, "%d of F16", wrong_f16);
     CHECKF(t, wrong_bf16 == 0, "%d of BF16", wrong_bf16);
     CHECKF(t, wrong_ties == 0, "%d ties", wrong_ties);
-    CHECK(t, tn_f32_to_f16(65519.996f) == 0x7bff && tn_f32_to_f16(65520.0f) == 0x7c00 && tn_f32_to_f16(-1e30f) == 0xfc00);
-    CHECK(t, tn_f32_to_bf16(3.4028235e38f) == 0x7f80 && tn_f32_to_f16(1e-30f) == 0 && tn_f32_to_f16(-ldexpf(1.0f, -25)) == 0x8000);
+    CHECK(t,
+          tn_f32_to_f16(65519.996f) == 0x7bff && tn_f32_to_f16(65520.0f) == 0x7c00 && tn_f32_to_f16(-1e30f) == 0xfc00);
+    CHECK(t, tn_f32_to_bf16(3.4028235e38f) == 0x7f80 && tn_f32_to_f16(1e-30f) == 0 &&
+                 tn_f32_to_f16(-ldexpf(1.0f, -25)) == 0x8000);
 }
 
 static void digest_is(test_state *t, const char *text, size_t repeat, size_t step, const char *want) {
@@ -502,7 +538,8 @@ static void test_sha256(test_state *t) {
     digest_is(t, "", 1, 1, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     digest_is(t, "abc", 1, 3, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     const char *two = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
-    for (size_t step = 1; step <= 56; step += 5) digest_is(t, two, 1, step, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+    for (size_t step = 1; step <= 56; step += 5)
+        digest_is(t, two, 1, step, "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
     for (size_t step = 1; step <= 10; step += 3)
         digest_is(t, "aaaaaaaaaa", 100000, step, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
     /* Lengths around the padding's corner (55, 56, 64 bytes), from sha256sum. */

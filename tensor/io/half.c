@@ -38,7 +38,8 @@ uint16_t tn_f32_to_f16(float f) {
     } else if (magnitude >= 0x477ff000) {
         half = 0x7c00; /* 65520 and more, infinity */
     } else if (magnitude >= 0x38800000) {
-        half = shift_rounded(magnitude - (UINT32_C(112) << 23), 13); /* 2^-14 and more: normal; a carry walks into the exponent */
+        /* 2^-14 and more: normal. A carry out of the fraction walks into the exponent. */
+        half = shift_rounded(magnitude - (UINT32_C(112) << 23), 13);
     } else if (magnitude >= 0x33000000) {
         /* 2^-25 and more: the fraction with its implicit one, in units of 2^-24. */
         half = shift_rounded((magnitude & 0x7fffff) | 0x800000, 126 - (magnitude >> 23));

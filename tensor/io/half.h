@@ -1,5 +1,5 @@
-/* The two 16-bit float formats, one number at a time and with integer arithmetic alone: the same bits on every machine. Kernels
- * have their own vector forms; these serve files and tests. */
+/* The two 16-bit float formats, one number at a time and with integer arithmetic alone: the same bits on every machine.
+ * Kernels have their own vector forms; these serve files and tests. */
 #ifndef TN_HALF_H
 #define TN_HALF_H
 

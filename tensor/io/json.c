@@ -1,6 +1,7 @@
-/* The reader is one loop over values with an explicit stack of open brackets. Invariants: every string of the document lies in
- * one buffer as long as the text (a decoded string and its NUL never need more than what stood there, quotes included); every
- * value lies in a block of doc->blocks; an object with more than INDEX_FROM members carries a hash map of them. */
+/* The reader is one loop over values with an explicit stack of open brackets. Invariants: every string of the document
+ * lies in one buffer as long as the text (a decoded string and its NUL never need more than what stood there, quotes
+ * included); every value lies in a block of doc->blocks; an object with more than INDEX_FROM members carries a hash map
+ * of them. */
 #include "tensor/io/json.h"
 
 #include "tensor/io/strmap.h"
@@ -55,7 +56,8 @@ static int fail_expected(const parser *p, const char *what) {
     size_t line = 1;
     for (size_t i = 0; i < p->at && i < p->len; i++) line += p->text[i] == '\n';
     if (p->at >= p->len)
-        return tn_fail(p->err, TN_EINPUT, "line %zu, byte %zu: expected %s, got the end of the text", line, p->at, what);
+        return tn_fail(p->err, TN_EINPUT, "line %zu, byte %zu: expected %s, got the end of the text", line, p->at,
+                       what);
     unsigned char c = (unsigned char)p->text[p->at];
     if (c > 0x20 && c < 0x7f)
         return tn_fail(p->err, TN_EINPUT, "line %zu, byte %zu: expected %s, got '%c'", line, p->at, what, c);
@@ -97,7 +99,8 @@ static tn_jval *new_value(parser *p, const char *key) {
     return &n->v;
 }
 
-/* A later member takes the place of an earlier one of the same name; the key and the place in the order stay, as in Python. */
+/* A later member takes the place of an earlier one of the same name; the key and the place in the order stay, as in
+ * Python. */
 static void replace_value(tn_jval *old, tn_jval *later) {
     node old_node = *node_of(old);
     *node_of(old) = *node_of(later);
@@ -135,7 +138,8 @@ static int close_object(parser *p, tn_jval *object) {
             last->next = m->next;
             replace_value(earlier, m);
         } else {
-            return tn_fail(p->err, TN_EINPUT, "duplicate key \"%.200s\" in the object that ends at byte %zu", m->key, p->at);
+            return tn_fail(p->err, TN_EINPUT, "duplicate key \"%.200s\" in the object that ends at byte %zu", m->key,
+                           p->at);
         }
     }
     object->length = kept;
@@ -144,8 +148,7 @@ static int close_object(parser *p, tn_jval *object) {
 
 /* ---- strings ---- */
 
-/* Length of the UTF-8 sequence at s[0..n), or 0 where it is none: overlong forms, surrogates and > U+10FFFF are none (RFC 3629). */
-static size_t utf8_length(const unsigned char *s, size_t n) {
+size_t tn_utf8_length(const unsigned char *s, size_t n) {
     if (s[0] < 0x80) return 1;
     if (s[0] < 0xc2 || s[0] > 0xf4) return 0;
     size_t length = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
@@ -175,7 +178,10 @@ static int parse_hex4(parser *p, uint32_t *out) {
     *out = 0;
     for (int i = 0; i < 4; i++, p->at++) {
         int c = p->at < p->len ? p->text[p->at] : -1;
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int digit = -1;
+        if (c >= '0' && c <= '9') digit = c - '0';
+        if (c >= 'a' && c <= 'f') digit = c - 'a' + 10;
+        if (c >= 'A' && c <= 'F') digit = c - 'A' + 10;
         if (digit < 0) return fail_expected(p, "four hexadecimal digits after \\u");
         *out = *out << 4 | (unsigned)digit;
     }
@@ -229,7 +235,7 @@ static int parse_string(parser *p, const char **string, size_t *length) {
             if (parse_escape(p, &out)) return -1;
             continue;
         }
-        size_t n = utf8_length((const unsigned char *)p->text + p->at, p->len - p->at);
+        size_t n = tn_utf8_length((const unsigned char *)p->text + p->at, p->len - p->at);
         if (c < 0x20) return fail_expected(p, "no raw control character in a string");
         if (!n) return fail_expected(p, "valid UTF-8");
         while (n--) *out++ = p->text[p->at++];
@@ -336,7 +342,8 @@ static int parse_scalar(parser *p, tn_jval *v) {
 }
 
 static int open_container(parser *p, tn_jval *v) {
-    if (p->depth == MAX_DEPTH) return tn_fail(p->err, TN_EINPUT, "byte %zu: nested deeper than %d levels", p->at, MAX_DEPTH);
+    if (p->depth == MAX_DEPTH)
+        return tn_fail(p->err, TN_EINPUT, "byte %zu: nested deeper than %d levels", p->at, MAX_DEPTH);
     v->type = p->text[p->at] == '{' ? TN_JSON_OBJECT : TN_JSON_ARRAY;
     p->at++;
     p->stack[p->depth].container = v, p->stack[p->depth].last = NULL;

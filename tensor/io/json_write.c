@@ -31,24 +31,14 @@ static void new_line(tn_jw *w) {
     for (int i = 0; i < w->depth * w->indent; i++) put(w, " ", 1);
 }
 
-/* 1..4: bytes of the valid UTF-8 sequence at s (NUL-terminated); 0: none. Names of files need not be UTF-8; JSON must. */
-static size_t utf8_sequence(const unsigned char *s) {
-    if (s[0] < 0x80) return 1;
-    size_t n = s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    bool beyond = (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf4 && s[1] > 0x8f);
-    return overlong || beyond ? 0 : n;
-}
-
+/* Names of files need not be UTF-8; JSON must: what is not becomes U+FFFD, the replacement character. */
 static void put_quoted(tn_jw *w, const char *text) {
     put(w, "\"", 1);
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        size_t n = utf8_sequence(s);
+        size_t n = tn_utf8_length(s, 4);
         char escape[8];
         if (!n) {
-            put_text(w, "\xef\xbf\xbd"); /* U+FFFD, the replacement character */
+            put_text(w, "\xef\xbf\xbd");
         } else if (*s == '"' || *s == '\\') {
             snprintf(escape, sizeof escape, "\\%c", *s);
             put_text(w, escape);
@@ -115,8 +105,7 @@ static size_t format_double(char *text, size_t cap, double value, int digits) {
     size_t n = 0;
     for (const char *s = raw; *s && n + 1 < cap; s++) {
         bool plain = (*s >= '0' && *s <= '9') || *s == '-' || *s == '+' || *s == 'e';
-        if (plain) text[n++] = *s;
-        else if (n == 0 || text[n - 1] != '.') text[n++] = '.';
+        if (plain || n == 0 || text[n - 1] != '.') text[n++] = plain ? *s : '.';
     }
     text[n] = '\0';
     return n;

@@ -1,15 +1,16 @@
 /* Text to number, correctly rounded and blind to the locale: the one number parser of the project.
  *
- * Most numbers take the short way: a mantissa below 2^53 and a power of ten up to 10^22 are both exact doubles, so that one
- * multiplication or division rounds once (Clinger, "How to read floating point numbers accurately", PLDI 1990). Every other
- * one is divided out in big integers, bit by bit: slow (microseconds) but short enough to be checked by reading. */
+ * Most numbers take the short way: a mantissa below 2^53 and a power of ten up to 10^22 are both exact doubles, so that
+ * one multiplication or division rounds once (Clinger, "How to read floating point numbers accurately", PLDI 1990).
+ * Every other one is divided out in big integers, bit by bit: slow (microseconds) but short enough to be checked by
+ * reading. */
 #include "tensor/io/json.h"
 
 #include <math.h>
 #include <string.h>
 
-/* 768 significant digits decide the rounding of every double (the longest midpoint between two has 767); digits after that
- * only matter by being zero or not. */
+/* 768 significant digits decide the rounding of every double (the longest midpoint between two has 767); digits after
+ * that only matter by being zero or not. */
 enum { MAX_DIGITS = 768, LIMBS = 128 }; /* 10^1100 and 768 digits times 10^309 both have fewer than 4096 bits */
 
 /* A non-negative integer, 32-bit limbs, least significant first; limb[n-1] != 0, zero has n = 0. */
@@ -111,7 +112,8 @@ static void take_digit(decimal *d, int digit, bool after_point) {
     if (digit && d->n == MAX_DIGITS) d->digit[d->n++] = 1, d->exponent--;
 }
 
-/* Reads [digits][.digits][e[sign]digits] of text[at..len) with a digit on one side of the point; false on anything else. */
+/* Reads [digits][.digits][e[sign]digits] of text[at..len) with a digit on one side of the point; false on anything
+ * else. */
 static bool scan_decimal(const char *text, size_t at, size_t len, decimal *d) {
     d->n = 0, d->exponent = 0;
     bool any = false, point = false;

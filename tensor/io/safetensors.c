@@ -13,21 +13,15 @@
 static const uint64_t MAX_HEADER = 100000000;
 static const int64_t MAX_SIZE = (INT64_C(1) << 48) - 1;
 
+/* In the order of tn_st_dtype. */
 static const struct {
     const char *name;
     int bits;
 } dtypes[TN_ST_DTYPES] = {
-    [TN_ST_BOOL] = {"BOOL", 8},           [TN_ST_F4] = {"F4", 4},
-    [TN_ST_F6_E2M3] = {"F6_E2M3", 6},     [TN_ST_F6_E3M2] = {"F6_E3M2", 6},
-    [TN_ST_U8] = {"U8", 8},               [TN_ST_I8] = {"I8", 8},
-    [TN_ST_F8_E5M2] = {"F8_E5M2", 8},     [TN_ST_F8_E4M3] = {"F8_E4M3", 8},
-    [TN_ST_F8_E8M0] = {"F8_E8M0", 8},     [TN_ST_F8_E4M3FNUZ] = {"F8_E4M3FNUZ", 8},
-    [TN_ST_F8_E5M2FNUZ] = {"F8_E5M2FNUZ", 8}, [TN_ST_I16] = {"I16", 16},
-    [TN_ST_U16] = {"U16", 16},            [TN_ST_F16] = {"F16", 16},
-    [TN_ST_BF16] = {"BF16", 16},          [TN_ST_I32] = {"I32", 32},
-    [TN_ST_U32] = {"U32", 32},            [TN_ST_F32] = {"F32", 32},
-    [TN_ST_C64] = {"C64", 64},            [TN_ST_F64] = {"F64", 64},
-    [TN_ST_I64] = {"I64", 64},            [TN_ST_U64] = {"U64", 64},
+    {"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},          {"I8", 8},
+    {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+    {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
+    {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64},
 };
 
 const char *tn_st_dtype_name(tn_st_dtype dtype) { return dtypes[dtype].name; }
@@ -71,12 +65,16 @@ static const char *foreign_file(const unsigned char *p, size_t len) {
 static int check_length(const unsigned char *p, size_t len, uint64_t *n, tn_err *err) {
     const char *hint = foreign_file(p, len);
     if (len == 0) return tn_fail(err, TN_EINPUT, "the file is empty (was a download interrupted?)");
-    if (len < 8) return tn_fail(err, TN_EINPUT, "expected a safetensors file of at least 8 bytes, got %zu%s", len, hint);
+    if (len < 8)
+        return tn_fail(err, TN_EINPUT, "expected a safetensors file of at least 8 bytes, got %zu%s", len, hint);
     *n = tn_le64(p);
     if (*n > MAX_HEADER)
-        return tn_fail(err, TN_EINPUT, "not a safetensors file: expected a header of at most %" PRIu64 " bytes, got %" PRIu64 "%s", MAX_HEADER, *n, hint);
+        return tn_fail(err, TN_EINPUT,
+                       "not a safetensors file: expected a header of at most %" PRIu64 " bytes, got %" PRIu64 "%s",
+                       MAX_HEADER, *n, hint);
     if (*n > len - 8)
-        return tn_fail(err, TN_EINPUT, "truncated: the header has %" PRIu64 " bytes, %" PRIu64 " of them are missing%s", *n, *n - (len - 8), hint);
+        return tn_fail(err, TN_EINPUT, "truncated: the header has %" PRIu64 " bytes, %" PRIu64 " of them are missing%s",
+                       *n, *n - (len - 8), hint);
     return 0;
 }
 
@@ -117,16 +115,22 @@ static int read_entry(const tn_jval *entry, tn_st_tensor *t, tn_err *err) {
     if (strlen(name) > TN_ST_MAX_NAME)
         return tn_fail(err, TN_EINPUT, "tensor %.60s...: the name has more than %d bytes", name, TN_ST_MAX_NAME);
     if (entry->type != TN_JSON_OBJECT) return tn_fail(err, TN_EINPUT, "tensor %.200s: expected an object", name);
-    const tn_jval *dtype = tn_json_get(entry, "dtype"), *shape = tn_json_get(entry, "shape"), *span = tn_json_get(entry, "data_offsets");
+    const tn_jval *dtype = tn_json_get(entry, "dtype"), *shape = tn_json_get(entry, "shape"),
+                  *span = tn_json_get(entry, "data_offsets");
     if (!dtype || !shape || !span || entry->length != 3)
         return tn_fail(err, TN_EINPUT, "tensor %.200s: expected exactly dtype, shape and data_offsets%s", name,
-                       !dtype ? "; dtype is missing" : !shape ? "; shape is missing" : !span ? "; data_offsets is missing" : "");
+                       !dtype   ? "; dtype is missing"
+                       : !shape ? "; shape is missing"
+                       : !span  ? "; data_offsets is missing"
+                                : "");
     t->name = name;
     if (dtype->type != TN_JSON_STRING || !find_dtype(dtype->string, &t->dtype))
-        return tn_fail(err, TN_EINPUT, "tensor %.200s: unknown dtype %.40s", name, dtype->type == TN_JSON_STRING ? dtype->string : "(not a string)");
+        return tn_fail(err, TN_EINPUT, "tensor %.200s: unknown dtype %.40s", name,
+                       dtype->type == TN_JSON_STRING ? dtype->string : "(not a string)");
     t->ndim = read_sizes(shape, t->shape, TN_ST_MAX_DIMS);
     if (t->ndim < 0)
-        return tn_fail(err, TN_EINPUT, "tensor %.200s: expected a shape of at most %d integers from 0 to 2^48-1", name, TN_ST_MAX_DIMS);
+        return tn_fail(err, TN_EINPUT, "tensor %.200s: expected a shape of at most %d integers from 0 to 2^48-1", name,
+                       TN_ST_MAX_DIMS);
     int64_t offset[2];
     if (read_sizes(span, offset, 2) != 2)
         return tn_fail(err, TN_EINPUT, "tensor %.200s: expected data_offsets of two integers from 0 to 2^48-1", name);
@@ -134,9 +138,12 @@ static int read_entry(const tn_jval *entry, tn_st_tensor *t, tn_err *err) {
     uint64_t bits;
     if (t->end < t->begin) return tn_fail(err, TN_EINPUT, "tensor %.200s: data_offsets run backwards", name);
     if (!count_elements(t, &bits)) return tn_fail(err, TN_EINPUT, "tensor %.200s: the shape is too large", name);
-    if (bits % 8) return tn_fail(err, TN_EINPUT, "tensor %.200s: %" PRIu64 " bits are no whole number of bytes", name, bits);
+    if (bits % 8)
+        return tn_fail(err, TN_EINPUT, "tensor %.200s: %" PRIu64 " bits are no whole number of bytes", name, bits);
     if (bits / 8 != t->end - t->begin)
-        return tn_fail(err, TN_EINPUT, "tensor %.200s: shape and dtype need %" PRIu64 " bytes, data_offsets span %" PRIu64, name, bits / 8, t->end - t->begin);
+        return tn_fail(err, TN_EINPUT,
+                       "tensor %.200s: shape and dtype need %" PRIu64 " bytes, data_offsets span %" PRIu64, name,
+                       bits / 8, t->end - t->begin);
     return 0;
 }
 
@@ -145,7 +152,8 @@ static int read_metadata(const tn_jval *v, tn_st *st, tn_err *err) {
     st->meta = calloc(v->length ? v->length : 1, sizeof *st->meta);
     if (!st->meta) return tn_fail(err, TN_ENOMEM, "out of memory");
     for (const tn_jval *m = v->child; m; m = m->next) {
-        if (m->type != TN_JSON_STRING) return tn_fail(err, TN_EINPUT, "__metadata__: expected a string for %.200s", m->key);
+        if (m->type != TN_JSON_STRING)
+            return tn_fail(err, TN_EINPUT, "__metadata__: expected a string for %.200s", m->key);
         st->meta[st->n_meta].key = m->key;
         st->meta[st->n_meta++].value = m->string;
     }
@@ -159,19 +167,25 @@ static int compare_tensors(const void *a, const void *b) {
     return strcmp(s->name, t->name);
 }
 
-/* The data must be covered by the tensors without holes, overlaps or rest: bytes that no tensor owns could be another file. */
+/* The data must be covered by the tensors without holes, overlaps or rest: bytes that no tensor owns could be another
+ * file. */
 static int check_layout(tn_st *st, const unsigned char *data, uint64_t data_len, tn_err *err) {
     uint64_t end = 0;
     for (size_t i = 0; i < st->n; i++) {
         tn_st_tensor *t = &st->tensor[i];
         if (t->begin != end)
-            return tn_fail(err, TN_EINPUT, "tensor %.200s: its data begins at %" PRIu64 ", expected %" PRIu64 ", where the tensor before ends (%s)",
+            return tn_fail(err, TN_EINPUT,
+                           "tensor %.200s: its data begins at %" PRIu64 ", expected %" PRIu64
+                           ", where the tensor before ends (%s)",
                            t->name, t->begin, end, t->begin < end ? "they overlap" : "there is a hole");
         end = t->end;
     }
     if (end > data_len)
-        return tn_fail(err, TN_EINPUT, "truncated: %" PRIu64 " of %" PRIu64 " bytes of data are missing (was a download interrupted?)", end - data_len, end);
-    if (end < data_len) return tn_fail(err, TN_EINPUT, "%" PRIu64 " bytes follow after the last tensor", data_len - end);
+        return tn_fail(err, TN_EINPUT,
+                       "truncated: %" PRIu64 " of %" PRIu64 " bytes of data are missing (was a download interrupted?)",
+                       end - data_len, end);
+    if (end < data_len)
+        return tn_fail(err, TN_EINPUT, "%" PRIu64 " bytes follow after the last tensor", data_len - end);
     for (size_t i = 0; i < st->n; i++) st->tensor[i].data = data + st->tensor[i].begin;
     return 0;
 }
@@ -180,7 +194,8 @@ static int index_names(tn_st *st, tn_err *err) {
     if (tn_strmap_init(&st->priv->by_name, st->n)) return tn_fail(err, TN_ENOMEM, "out of memory");
     for (size_t i = 0; i < st->n; i++) {
         bool overrun;
-        tn_strmap_put(&st->priv->by_name, st->tensor[i].name, &st->tensor[i], &overrun); /* JSON has no duplicate keys */
+        tn_strmap_put(&st->priv->by_name, st->tensor[i].name, &st->tensor[i],
+                      &overrun); /* JSON has no duplicate keys */
         if (overrun) return tn_fail(err, TN_EINPUT, "the names of the tensors collide by design");
     }
     return 0;
@@ -266,7 +281,8 @@ static double load_f64(const unsigned char *p) {
 }
 
 static int fail_dtype(const tn_st_tensor *t, const char *wanted, tn_err *err) {
-    return tn_fail(err, TN_EUNSUPPORTED, "%s: tensor %.200s: expected %s, got %s", t->file, t->name, wanted, dtypes[t->dtype].name);
+    return tn_fail(err, TN_EUNSUPPORTED, "%s: tensor %.200s: expected %s, got %s", t->file, t->name, wanted,
+                   dtypes[t->dtype].name);
 }
 
 static const char float_types[] = "F64, F32, F16 or BF16", int_types[] = "an integer type up to I64";

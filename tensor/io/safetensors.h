@@ -1,9 +1,10 @@
-/* safetensors: u64 little-endian header length n, n bytes of JSON {name: {dtype, shape, data_offsets}, "__metadata__": {string:
- * string}}, then the data, little-endian and row-major. https://github.com/huggingface/safetensors
+/* safetensors: u64 little-endian header length n, n bytes of JSON {name: {dtype, shape, data_offsets}, "__metadata__":
+ * {string: string}}, then the data, little-endian and row-major. https://github.com/huggingface/safetensors
  *
- * The reader accepts exactly what the reference accepts (contiguous data without holes, overlaps or trailing bytes; each span
- * equal to shape x dtype) and refuses more: duplicate names, names over 1024 bytes, more than 8 dimensions, sizes of 2^48 and
- * more. Whatever bytes it is given, it answers with a usable tn_st or with an error that says what is wrong. */
+ * The reader accepts exactly what the reference accepts (contiguous data without holes, overlaps or trailing bytes;
+ * each span equal to shape x dtype) and refuses more: duplicate names, names over 1024 bytes, more than 8 dimensions,
+ * sizes of 2^48 and more. Whatever bytes it is given, it answers with a usable tn_st or with an error that says what is
+ * wrong. */
 #ifndef TN_SAFETENSORS_H
 #define TN_SAFETENSORS_H
 
@@ -70,33 +71,36 @@ typedef struct tn_st {
     struct tn_st_private *priv;
 } tn_st;
 
-/* Maps a file (flags: TN_MAP_COPY reads it into memory, for files that may change under us) and checks all of its header. */
+/* Maps a file (flags: TN_MAP_COPY reads it into memory, for files that may change under us) and checks all of its
+ * header. */
 int tn_st_open(const char *path, int flags, tn_st **out, tn_err *err);
 /* The same for bytes in memory, which must outlive *out. `name` stands for the path in messages. */
 int tn_st_parse(const void *bytes, size_t len, const char *name, tn_st **out, tn_err *err);
-void tn_st_close(tn_st *st); /* NULL is fine */
+void tn_st_close(tn_st *st);                                       /* NULL is fine */
 const tn_st_tensor *tn_st_find(const tn_st *st, const char *name); /* hashed; NULL where absent */
 const char *tn_st_meta(const tn_st *st, const char *key);          /* a value of __metadata__; NULL where absent */
 
-/* All elements of a tensor into dst[count]. f32 and f64 read F64 (f32: rounded), F32, F16 and BF16; i64 reads the signed and
- * unsigned integers up to I64 and BOOL. -1 (TN_EUNSUPPORTED) for any other type, naming tensor and type. */
+/* All elements of a tensor into dst[count]. f32 and f64 read F64 (f32: rounded), F32, F16 and BF16; i64 reads the
+ * signed and unsigned integers up to I64 and BOOL. -1 (TN_EUNSUPPORTED) for any other type, naming tensor and type. */
 int tn_st_read_f32(const tn_st_tensor *t, float *dst, tn_err *err);
 int tn_st_read_f64(const tn_st_tensor *t, double *dst, tn_err *err);
 int tn_st_read_i64(const tn_st_tensor *t, int64_t *dst, tn_err *err);
 
 /* ---- writing ---- */
 
-/* Collects what a file shall hold. The bytes written depend on what was added, never on the machine: tensors by descending size of
- * their element, then by name; metadata in the order added; the header padded with spaces to a multiple of 8. */
+/* Collects what a file shall hold. The bytes written depend on what was added, never on the machine: tensors by
+ * descending size of their element, then by name; metadata in the order added; the header padded with spaces to a
+ * multiple of 8. */
 typedef struct tn_st_writer tn_st_writer;
 tn_st_writer *tn_st_writer_new(void); /* NULL where memory is out */
 void tn_st_writer_free(tn_st_writer *w);
-/* Adds a tensor of numbers of this machine: float for F32, F16 and BF16 (rounded to nearest even), double for F64, int64_t for
- * I64, int32_t for I32, unsigned char for U8 and BOOL; other types are a bug. Name and shape are copied; the data is read when
- * the file is written. A failed allocation is remembered and reported there. */
+/* Adds a tensor of numbers of this machine: float for F32, F16 and BF16 (rounded to nearest even), double for F64,
+ * int64_t for I64, int32_t for I32, unsigned char for U8 and BOOL; other types are a bug. Name and shape are copied;
+ * the data is read when the file is written. A failed allocation is remembered and reported there. */
 void tn_st_add(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape, const void *data);
 /* Adds a tensor of any type whose bytes are already as they shall lie in the file. */
-void tn_st_add_raw(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape, const void *bytes);
+void tn_st_add_raw(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape,
+                   const void *bytes);
 void tn_st_add_meta(tn_st_writer *w, const char *key, const char *value); /* both copied */
 /* Writes the file atomically (tn_out). Two tensors of one name are an error (TN_EINPUT). May be called again. */
 int tn_st_write(tn_st_writer *w, const char *path, tn_err *err);

@@ -59,7 +59,8 @@ static void *grow(void *array, size_t n, size_t *cap, size_t element) {
 
 /* ---- collecting ---- */
 
-static void add(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape, const void *data, bool raw) {
+static void add(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape, const void *data,
+                bool raw) {
     TN_REQUIRE(ndim >= 0 && ndim <= TN_ST_MAX_DIMS);
     entry e = {0};
     e.dtype = dtype, e.ndim = ndim, e.data = data, e.raw = raw, e.count = 1;
@@ -81,13 +82,15 @@ static void add(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, 
 }
 
 void tn_st_add(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape, const void *data) {
-    static const bool known[TN_ST_DTYPES] = {[TN_ST_F64] = true, [TN_ST_F32] = true, [TN_ST_F16] = true, [TN_ST_BF16] = true,
-                                             [TN_ST_I64] = true, [TN_ST_I32] = true, [TN_ST_U8] = true,  [TN_ST_BOOL] = true};
+    static const bool known[TN_ST_DTYPES] = {
+        [TN_ST_F64] = true, [TN_ST_F32] = true, [TN_ST_F16] = true, [TN_ST_BF16] = true,
+        [TN_ST_I64] = true, [TN_ST_I32] = true, [TN_ST_U8] = true,  [TN_ST_BOOL] = true};
     TN_REQUIRE(known[dtype]);
     add(w, name, dtype, ndim, shape, data, false);
 }
 
-void tn_st_add_raw(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape, const void *bytes) {
+void tn_st_add_raw(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape,
+                   const void *bytes) {
     add(w, name, dtype, ndim, shape, bytes, true);
 }
 
@@ -172,7 +175,8 @@ static void encode(const entry *e, int64_t i, unsigned char *p) {
         return;
     case TN_ST_F16:
     case TN_ST_BF16:
-        u32 = e->dtype == TN_ST_F16 ? tn_f32_to_f16(((const float *)e->data)[i]) : tn_f32_to_bf16(((const float *)e->data)[i]);
+        u32 = e->dtype == TN_ST_F16 ? tn_f32_to_f16(((const float *)e->data)[i])
+                                    : tn_f32_to_bf16(((const float *)e->data)[i]);
         p[0] = (unsigned char)u32, p[1] = (unsigned char)(u32 >> 8);
         return;
     default:
@@ -202,8 +206,8 @@ static int put_all(const tn_st_writer *w, const char *header, size_t header_len,
     return 0;
 }
 
-/* Sorts, makes the header, and reads it back strictly: that finds names that stand there twice, whatever made them equal. What
- * passes here, the reader accepts. */
+/* Sorts, makes the header, and reads it back strictly: that finds names that stand there twice, whatever made them
+ * equal. What passes here, the reader accepts. */
 static int prepare(tn_st_writer *w, char **header, size_t *len, tn_err *err) {
     tn_json *doc;
     for (size_t i = 0; i < w->n; i++) {
@@ -230,8 +234,10 @@ int tn_st_write(tn_st_writer *w, const char *path, tn_err *err) {
     tn_out *out;
     if (prepare(w, &header, &len, err)) return tn_fail_in(err, "%s", path);
     int status = tn_out_open(path, &out, err);
-    if (!status && (status = put_all(w, header, len, put_file, out, err)) != 0) tn_out_discard(out);
-    else if (!status) status = tn_out_commit(out, err);
+    if (!status && (status = put_all(w, header, len, put_file, out, err)) != 0)
+        tn_out_discard(out);
+    else if (!status)
+        status = tn_out_commit(out, err);
     free(header);
     return status;
 }

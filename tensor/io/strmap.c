@@ -12,7 +12,8 @@ struct tn_strslot {
 /* With half the slots free, chance alone makes runs of a few dozen even for millions of names. */
 enum { MAX_PROBES = 512 };
 
-/* FNV-1a, then the mixing step of MurmurHash3: FNV alone leaves names that differ in their last byte in neighbouring slots. */
+/* FNV-1a, then the mixing step of MurmurHash3: FNV alone leaves names that differ in their last byte in neighbouring
+ * slots. */
 static uint64_t hash_of(const char *s) {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
     for (; *s; s++) h = (h ^ (unsigned char)*s) * UINT64_C(0x100000001b3);

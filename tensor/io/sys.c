@@ -51,7 +51,8 @@ static int open_regular(const char *path, int *fd, uint64_t *size, tn_err *err) 
     }
     if (!S_ISREG(st.st_mode)) {
         close(*fd);
-        return tn_fail(err, TN_EIO, "%s: expected a file, got a %s", path, S_ISDIR(st.st_mode) ? "folder" : "pipe or device");
+        return tn_fail(err, TN_EIO, "%s: expected a file, got a %s", path,
+                       S_ISDIR(st.st_mode) ? "folder" : "pipe or device");
     }
     *size = (uint64_t)st.st_size;
     return 0;
@@ -102,8 +103,10 @@ int tn_map_open(const char *path, int flags, tn_map *map, tn_err *err) {
 }
 
 void tn_map_close(tn_map *map) {
-    if (map->mapped) munmap((void *)(uintptr_t)map->data, map->len);
-    else free((void *)(uintptr_t)map->data);
+    if (map->mapped)
+        munmap((void *)(uintptr_t)map->data, map->len);
+    else
+        free((void *)(uintptr_t)map->data);
     memset(map, 0, sizeof *map);
 }
 
@@ -161,7 +164,8 @@ struct tn_out {
 int tn_out_open(const char *path, tn_out **out, tn_err *err) {
     struct stat st;
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return tn_fail(err, TN_EIO, "%s: cannot write: there is a %s of that name", path, S_ISDIR(st.st_mode) ? "folder" : "pipe or device");
+        return tn_fail(err, TN_EIO, "%s: cannot write: there is a %s of that name", path,
+                       S_ISDIR(st.st_mode) ? "folder" : "pipe or device");
     size_t folder = folder_length(path), size = strlen(path) + 1;
     tn_out *o = calloc(1, sizeof *o);
     if (o) o->path = malloc(2 * size + 40);
@@ -356,8 +360,10 @@ int tn_read_file(const char *path, size_t cap, char **data, size_t *len, tn_err 
         if (room - used < 2) {
             size_t wider = room ? 2 * room : 65536;
             char *grown = wider > room ? realloc(bytes, wider) : NULL;
-            if (!grown) status = fail_no_memory(err, path);
-            else bytes = grown, room = wider;
+            if (!grown)
+                status = fail_no_memory(err, path);
+            else
+                bytes = grown, room = wider;
         }
         if (!status) used += fread(bytes + used, 1, room - used - 1, f);
         if (!status && ferror(f)) status = fail_system(err, path, "read");
