@@ -115,14 +115,13 @@ static int read_entry(const tn_jval *entry, tn_st_tensor *t, tn_err *err) {
     if (strlen(name) > TN_ST_MAX_NAME)
         return tn_fail(err, TN_EINPUT, "tensor %.60s...: the name has more than %d bytes", name, TN_ST_MAX_NAME);
     if (entry->type != TN_JSON_OBJECT) return tn_fail(err, TN_EINPUT, "tensor %.200s: expected an object", name);
-    const tn_jval *dtype = tn_json_get(entry, "dtype"), *shape = tn_json_get(entry, "shape"),
-                  *span = tn_json_get(entry, "data_offsets");
+    const tn_jval *dtype = tn_json_get(entry, "dtype");
+    const tn_jval *shape = tn_json_get(entry, "shape");
+    const tn_jval *span = tn_json_get(entry, "data_offsets");
+    const char *missing = !dtype ? "; dtype is missing" : !shape ? "; shape is missing" : "; data_offsets is missing";
     if (!dtype || !shape || !span || entry->length != 3)
         return tn_fail(err, TN_EINPUT, "tensor %.200s: expected exactly dtype, shape and data_offsets%s", name,
-                       !dtype   ? "; dtype is missing"
-                       : !shape ? "; shape is missing"
-                       : !span  ? "; data_offsets is missing"
-                                : "");
+                       dtype && shape && span ? "" : missing);
     t->name = name;
     if (dtype->type != TN_JSON_STRING || !find_dtype(dtype->string, &t->dtype))
         return tn_fail(err, TN_EINPUT, "tensor %.200s: unknown dtype %.40s", name,
@@ -193,9 +192,8 @@ static int check_layout(tn_st *st, const unsigned char *data, uint64_t data_len,
 static int index_names(tn_st *st, tn_err *err) {
     if (tn_strmap_init(&st->priv->by_name, st->n)) return tn_fail(err, TN_ENOMEM, "out of memory");
     for (size_t i = 0; i < st->n; i++) {
-        bool overrun;
-        tn_strmap_put(&st->priv->by_name, st->tensor[i].name, &st->tensor[i],
-                      &overrun); /* JSON has no duplicate keys */
+        bool overrun; /* the JSON reader has refused duplicates: every name is new */
+        tn_strmap_put(&st->priv->by_name, st->tensor[i].name, &st->tensor[i], &overrun);
         if (overrun) return tn_fail(err, TN_EINPUT, "the names of the tensors collide by design");
     }
     return 0;
