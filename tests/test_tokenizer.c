@@ -1,4 +1,5 @@
-/* Unicode against Python, the tokenizer against the reference ids, and files and prompts that are not what they should be. */
+/* Unicode against Python, ids against the reference tokenizers, and files and prompts that are not as they should be.
+ */
 #include "nn/text/clean.h"
 #include "nn/text/tokenizer.h"
 #include "nn/text/unicode.h"
@@ -92,14 +93,16 @@ static void utf8(test_state *t) {
         uint32_t out[32];
         size_t n = nn_utf8_decode(cases[i].s, strlen(cases[i].s), out);
         CHECKF(t, n == cases[i].n && !memcmp(out, cases[i].c, n * sizeof *out), "utf-8 case %zu", i);
-        CHECKF(t, nn_utf8_valid(cases[i].s, strlen(cases[i].s)) == (i == 0), "utf-8 case %zu is %s", i, i ? "invalid" : "valid");
+        CHECKF(t, nn_utf8_valid(cases[i].s, strlen(cases[i].s)) == (i == 0), "utf-8 case %zu is %s", i,
+               i ? "invalid" : "valid");
     }
     for (uint32_t c = 0; c < 0x110000; c += 7) {
         char s[4];
         uint32_t back[4] = {0};
         size_t n = nn_utf8_encode(c, s);
         bool surrogate = c >= 0xd800 && c <= 0xdfff;
-        if (!surrogate && (nn_utf8_decode(s, n, back) != 1 || back[0] != c)) CHECKF(t, false, "U+%04X comes back", (unsigned)c);
+        if (!surrogate && (nn_utf8_decode(s, n, back) != 1 || back[0] != c))
+            CHECKF(t, false, "U+%04X comes back", (unsigned)c);
     }
 }
 
@@ -113,8 +116,8 @@ static nn_tokenizer *open_tokenizer(test_state *t, const char *dir) {
 }
 
 /* Whether text encodes, at most 77 long, to the n wanted ids followed by padding. */
-static bool encodes_to(const nn_tokenizer *tok, const char *text, size_t len, nn_tokenizer_rules rules, const int32_t *want,
-                       size_t n) {
+static bool encodes_to(const nn_tokenizer *tok, const char *text, size_t len, nn_tokenizer_rules rules,
+                       const int32_t *want, size_t n) {
     nn_tokens got;
     if (nn_tokenizer_encode(tok, text, len, rules, 77, &got, NULL)) return false;
     bool ok = (size_t)got.n_real == n && !memcmp(got.ids, want, n * sizeof *want);
@@ -128,7 +131,8 @@ static void check_ids(test_state *t, const nn_tokenizer *tok, const char *text, 
     int32_t want[77];
     size_t n = 0;
     for (const tn_jval *v = list->child; v && n < 77; v = v->next) want[n++] = (int32_t)v->integer;
-    CHECKF(t, encodes_to(tok, text, len, rules, want, n), "%s ids of '%s'", rules == NN_RULES_HF ? "hf" : "openai", text);
+    CHECKF(t, encodes_to(tok, text, len, rules, want, n), "%s ids of '%s'", rules == NN_RULES_HF ? "hf" : "openai",
+           text);
 }
 
 /* Our JSON refuses NUL in strings and one golden text holds one: it is read as U+E000 and put back. */
@@ -174,10 +178,12 @@ static void goldens(test_state *t) {
     nn_tokenizer *clip = open_tokenizer(t, test_data("clip-vocab"));
     CHECK(t, golden_file(t, test_data("golden/tokenizer/clip.jsonl"), clip) == 280);
     nn_tokenizer_facts f = nn_tokenizer_get_facts(clip);
-    CHECK(t, f.bos == 49406 && f.eos == 49407 && f.pad == 49407 && f.unk == 49407 && f.size == 49408 && f.max_length == 77);
+    CHECK(t, f.bos == 49406 && f.eos == 49407 && f.pad == 49407 && f.unk == 49407 && f.size == 49408 &&
+                 f.max_length == 77);
     CHECK(t, nn_tokenizer_word(clip, "cat") == 2368 && nn_tokenizer_word(clip, "Cat") == 2368);
     CHECK(t, nn_tokenizer_word(clip, "cat dog") == -1 && nn_tokenizer_word(clip, "") == -1);
-    CHECK(t, !strcmp(nn_tokenizer_text(clip, 2368), "cat</w>") && !nn_tokenizer_text(clip, 49408) && !nn_tokenizer_text(clip, -1));
+    CHECK(t, !strcmp(nn_tokenizer_text(clip, 2368), "cat</w>") && !nn_tokenizer_text(clip, 49408) &&
+                 !nn_tokenizer_text(clip, -1));
     nn_tokenizer_free(clip);
     nn_tokenizer_free(tiny);
 }
@@ -260,7 +266,8 @@ static void bad_files(test_state *t) {
     refuse_edit(t, "vocab.json", "\"#\": 2", "\"#\": 2.5", "the id of token '#'");
     refuse_edit(t, "vocab.json", "\"#\": 2", "\"#\": \"2\"", "the id of token '#'");
     refuse_edit(t, "vocab.json", "\"#\": 2", "\"!\": 2", "vocab.json");
-    refuse_edit(t, "special_tokens_map.json", "\"pad_token\": \"<|endoftext|>\"", "\"pad_token\": \"[PAD]\"", "pad_token '[PAD]'");
+    refuse_edit(t, "special_tokens_map.json", "\"pad_token\": \"<|endoftext|>\"", "\"pad_token\": \"[PAD]\"",
+                "pad_token '[PAD]'");
     refuse_edit(t, "tokenizer_config.json", "CLIPTokenizer", "GPT2Tokenizer", "GPT2Tokenizer");
     refuse_edit(t, "tokenizer_config.json", "77", "1", "model_max_length");
     static const char *const empty[] = {"", "{}", "[]", "null", "{\"a\":"};
@@ -334,7 +341,8 @@ static void layouts(test_state *t) {
     char *single = malloc(cap);
     if (!single || !list) abort();
     snprintf(single, cap,
-             "{\"added_tokens\": [{\"id\": 998, \"content\": \"<|startoftext|>\"}, {\"id\": 1000, \"content\": \"<dog-toy>\"}], "
+             "{\"added_tokens\": [{\"id\": 998, \"content\": \"<|startoftext|>\"}, {\"id\": 1000, \"content\": "
+             "\"<dog-toy>\"}], "
              "\"model\": {\"type\": \"BPE\", \"end_of_word_suffix\": \"</w>\", \"vocab\": %s, \"merges\": %s}}",
              vocab, list);
     dir = test_tmp("tokenizer");
@@ -353,18 +361,21 @@ static void layouts(test_state *t) {
 static void special_tokens(test_state *t) {
     const char *dir = copy_tiny();
     put(dir, "special_tokens_map.json", "{\"pad_token\": \"!\"}");
-    put(dir, "tokenizer_config.json", "{\"pad_token\": \"<|endoftext|>\", \"model_max_length\": 1000000000000000019884624838656}");
+    put(dir, "tokenizer_config.json",
+        "{\"pad_token\": \"<|endoftext|>\", \"model_max_length\": 1000000000000000019884624838656}");
     nn_tokenizer *tok = open_tokenizer(t, dir);
     nn_tokenizer_facts f = nn_tokenizer_get_facts(tok);
     CHECKF(t, f.pad == 0 && f.max_length == 0, "padding %d, max length %d", (int)f.pad, f.max_length);
-    /* The padding token is cut out like every special token, so it is not "!</w>" (256); openai's rules know none of that. */
+    /* The padding token is cut out like every special token, so it is not "!</w>" (256); openai's rules know none of
+     * that. */
     static const int32_t hf[] = {998, 320, 0, 999}, openai[] = {998, 320, 256, 999};
     CHECK(t, encodes_to(tok, "a!", 2, NN_RULES_HF, hf, 4));
     CHECK(t, encodes_to(tok, "a!", 2, NN_RULES_OPENAI, openai, 4));
     nn_tokenizer_free(tok);
 
     dir = copy_tiny();
-    put(dir, "added_tokens.json", "{\"<cat-toy>_1\": 1001, \"<cat-toy>\": 1000, \"sks2\": 1003, \"<cat-toy>_2\": 1002}");
+    put(dir, "added_tokens.json",
+        "{\"<cat-toy>_1\": 1001, \"<cat-toy>\": 1000, \"sks2\": 1003, \"<cat-toy>_2\": 1002}");
     tok = open_tokenizer(t, dir);
     CHECK(t, golden_file(t, test_data("golden/tokenizer/tiny_added_tokens.jsonl"), tok) == 16);
     nn_tokenizer_free(tok);
@@ -397,7 +408,8 @@ static void placeholders(test_state *t) {
     tok = open_tokenizer(t, test_data("golden/tokenizer/tiny"));
     int32_t toy = 0, cat = 0;
     CHECK(t, !nn_tokenizer_add(tok, "<cat-toy>", 3, &toy, NULL) && toy == 1000);
-    CHECK(t, !nn_tokenizer_add(tok, "<cat", 2, &cat, NULL) && cat == 1003); /* a prefix of the other: the longest wins */
+    /* A prefix of the other: the longest wins. */
+    CHECK(t, !nn_tokenizer_add(tok, "<cat", 2, &cat, NULL) && cat == 1003);
     static const struct {
         const char *text;
         size_t n;
@@ -411,7 +423,8 @@ static void placeholders(test_state *t) {
         {"<cat <cat-toy>", 7, {998, 1003, 1004, 1000, 1001, 1002, 999}},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        CHECKF(t, encodes_to(tok, cases[i].text, strlen(cases[i].text), NN_RULES_HF, cases[i].ids, cases[i].n), "%s", cases[i].text);
+        CHECKF(t, encodes_to(tok, cases[i].text, strlen(cases[i].text), NN_RULES_HF, cases[i].ids, cases[i].n), "%s",
+               cases[i].text);
     }
     CHECK(t, !strcmp(nn_tokenizer_text(tok, 1002), "<cat-toy>_2"));
     nn_tokenizer_facts f = nn_tokenizer_get_facts(tok);
@@ -424,7 +437,7 @@ static void placeholders(test_state *t) {
     expect_no_add(t, tok, "*", 1, "in use");
     expect_no_add(t, tok, "", 1, "empty");
     expect_no_add(t, tok, "<a b>", 1, "white space");
-    expect_no_add(t, tok, "<a\xc2\xa0" "b>", 1, "white space");
+    expect_no_add(t, tok, "<a\xc2\xa0z>", 1, "white space");
     expect_no_add(t, tok, "<a\x01>", 1, "white space or control");
     expect_no_add(t, tok, "<a\xff>", 1, "not UTF-8");
     expect_no_add(t, tok, "<x>", 0, "expected 1 to");
@@ -449,7 +462,8 @@ static void truncation(test_state *t) {
     CHECK(t, !nn_tokenizer_encode(tok, fits, strlen(fits), NN_RULES_HF, 10, &got, &err));
     CHECK(t, got.length == 10 && got.n_real == 10 && got.n_total == 10 && got.ids[8] == id + 2 && got.ids[9] == 999);
     nn_tokens_free(&got);
-    CHECK(t, nn_tokenizer_encode(tok, cut, strlen(cut), NN_RULES_HF, 10, &got, &err) && err.code == TN_EUSAGE && !got.ids);
+    CHECK(t,
+          nn_tokenizer_encode(tok, cut, strlen(cut), NN_RULES_HF, 10, &got, &err) && err.code == TN_EUSAGE && !got.ids);
     CHECKF(t, strstr(err.msg, "'<x>_2' would be cut off") && strstr(err.msg, "11 tokens"), "%s", err.msg);
     CHECK(t, !nn_tokenizer_encode(tok, after, strlen(after), NN_RULES_HF, 10, &got, &err));
     CHECK(t, got.n_real == 10 && got.n_total == 13 && got.ids[9] == 999 && !got.cut);
@@ -481,7 +495,8 @@ static void remarks(test_state *t) {
     }
     CHECK(t, qux && !photo);
     nn_tokens_free(&got);
-    CHECK(t, !nn_tokenizer_encode(tok, "a <cat-toy>", 11, NN_RULES_HF, 77, &got, NULL) && !got.near_miss && !got.n_split);
+    CHECK(t,
+          !nn_tokenizer_encode(tok, "a <cat-toy>", 11, NN_RULES_HF, 77, &got, NULL) && !got.near_miss && !got.n_split);
     nn_tokens_free(&got);
     nn_tokenizer_free(tok);
 }
@@ -510,8 +525,24 @@ static void any_bytes(test_state *t) {
     nn_tokenizer *tok = open_tokenizer(t, test_data("golden/tokenizer/tiny"));
     int32_t id;
     CHECK(t, !nn_tokenizer_add(tok, "<\xce\xa3>", 2, &id, NULL));
-    static const char *const bits[] = {"<\xce\xa3>", "&amp", "&#x", "\xcc\x81", "\xcd\x85", "\xc4\xb0", "\xce\xa3", "'s", "<|endoftext|>",
-                                       "\xe4\xb8\xad", "\xe1\x84\x80\xe1\x85\xa1", "\xf0\x9f", "\xff", " ", "a", "7", "\xe2\x80\x8d"};
+    static const char *const bits[] = {"<\xce\xa3>",
+                                       "&amp",
+                                       "&#x",
+                                       "\xcc\x81",
+                                       "\xcd\x85",
+                                       "\xc4\xb0",
+                                       "\xce\xa3",
+                                       "'s",
+                                       "\xe1\x84\x80\xe1\x85\xa1",
+                                       "<|endoftext|>",
+                                       "\xe4\xb8\xad",
+                                       "\xf0\x9f",
+                                       "\xff",
+                                       " ",
+                                       "a",
+                                       "7",
+                                       "\xe2\x80\x8d",
+                                       "&notit"};
     uint64_t seed = 11;
     bool ok = true;
     for (int round = 0; round < 3000; round++) {
@@ -522,7 +553,7 @@ static void any_bytes(test_state *t) {
             if (r < 0) {
                 text[n++] = (char)(int)(127.0f * test_rand(&seed));
             } else {
-                const char *b = bits[(size_t)(r * 16.99f)];
+                const char *b = bits[(size_t)(r * 17.99f)];
                 memcpy(text + n, b, strlen(b));
                 n += strlen(b);
             }
@@ -531,7 +562,8 @@ static void any_bytes(test_state *t) {
     }
     CHECK(t, ok);
     /* A megabyte of one kind each: nothing may take longer than it takes to read it a few times. */
-    static const char *const kinds[] = {"a", "in", "!", "\xcc\x81\xcc\xa3", "&", "&#", "<", "\xce\xa3'", "\xe4\xb8\xad", " ", "\xff", "&notit"};
+    static const char *const kinds[] = {
+        "a", "in", "!", "\xcc\x81\xcc\xa3", "&", "&#", "<", "\xce\xa3'", "\xe4\xb8\xad", " ", "\xff", "&notit"};
     size_t len = 1 << 20;
     char *big = malloc(len);
     if (!big) abort();

@@ -139,9 +139,9 @@ int nn_bpe_add_merge(nn_bpe *b, const char *left, const char *right, tn_err *err
     memcpy(joined + a, right, c + 1);
     int32_t l = nn_bpe_find(b, left), r = nn_bpe_find(b, right), result = nn_bpe_find(b, joined);
     const char *missing = l < 0 ? left : r < 0 ? right : result < 0 ? joined : NULL;
-    int rc = missing ? tn_fail(err, TN_EINPUT, "'%s' is not in the vocabulary (do the two files belong together?)", missing) : 0;
+    if (missing) tn_fail(err, TN_EINPUT, "'%s' is not in the vocabulary (do the files belong together?)", missing);
     free(joined);
-    if (rc) return rc;
+    if (missing) return -1;
     nn_merge *m = slot(b, l, r);
     if (m->left >= 0) return tn_fail(err, TN_EINPUT, "the merge '%s %s' appears twice", left, right);
     TN_REQUIRE((size_t)b->n_merges < b->merge_mask / 2 + 1);

@@ -1,7 +1,8 @@
 /* A byte-level BPE vocabulary: tokens by id and by text, merges by pair, and the merging of one word.
  *
- * A word is bytes. Each byte is first a token of its own (printable bytes as themselves, the others as U+0100 and up, so that
- * a vocabulary file is readable text); the last one carries "</w>". Merges then join neighbours, lowest rank first. */
+ * A word is bytes. Each byte is first a token of its own (printable bytes as themselves, the others as U+0100 and up,
+ * so that a vocabulary file is readable text); the last one carries "</w>". Merges then join neighbours, lowest rank
+ * first. */
 #ifndef NN_TEXT_BPE_H
 #define NN_TEXT_BPE_H
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- HTML character references (html.unescape of Python 3, which follows section 13.2.5.72 of the HTML standard) ---- */
+/* ---- HTML character references (html.unescape of Python 3, after section 13.2.5.72 of the HTML standard) ---- */
 
 /* What &#num; stands for: 0 = nothing at all. */
 static uint32_t numeric_reference(uint32_t num) {
@@ -57,13 +57,13 @@ static const nn_html_entity *entity(const char *name, size_t len) {
     return NULL;
 }
 
-/* s follows "&". As numeric(); the candidate is at most 32 characters, and of a longer word a leading name that needs no
- * semicolon counts: "&notit" is a negation sign and "it". */
+/* s follows "&". As numeric(); the candidate is at most 32 characters, and of a longer word a leading name that needs
+ * no semicolon counts: "&notit" is a negation sign and "it". */
 static size_t named(const uint32_t *s, size_t n, uint32_t *to, size_t *k) {
     char name[33];
     size_t ascii = 0, m = 0;
-    for (; m < n && m < 32 && s[m] != '\t' && s[m] != '\n' && s[m] != '\f' && s[m] != ' ' && s[m] != '<' && s[m] != '&' &&
-           s[m] != '#' && s[m] != ';';
+    for (; m < n && m < 32 && s[m] != '\t' && s[m] != '\n' && s[m] != '\f' && s[m] != ' ' && s[m] != '<' &&
+           s[m] != '&' && s[m] != '#' && s[m] != ';';
          m++) {
         if (ascii == m && s[m] && s[m] < 0x80) name[ascii++] = (char)s[m];
     }
@@ -100,8 +100,8 @@ size_t nn_html_unescape(uint32_t *s, size_t n) {
 
 /* ---- the two rule sets ---- */
 
-/* BasicTokenizer._clean_text and _tokenize_chinese_chars: control characters go, white space becomes a space, ideographs
- * get spaces around them. out holds 3n. */
+/* BasicTokenizer._clean_text and _tokenize_chinese_chars: control characters go, white space becomes a space,
+ * ideographs get spaces around them. out holds 3n. */
 static size_t bert_clean(const uint32_t *s, size_t n, uint32_t *out) {
     size_t k = 0;
     for (size_t i = 0; i < n; i++) {
@@ -182,7 +182,8 @@ static size_t literal(const uint32_t *s, size_t n, const char *want) {
 }
 
 static size_t any_literal(const uint32_t *s, size_t n) {
-    static const char *const wanted[] = {"<|startoftext|>", "<|endoftext|>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
+    static const char *const wanted[] = {
+        "<|startoftext|>", "<|endoftext|>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
     if (s[0] != '<' && s[0] != '\'') return 0;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         size_t k = literal(s, n, wanted[i]);

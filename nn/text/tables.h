@@ -1,7 +1,7 @@
 /* The generated tables (tests/gen_unicode.py). Only unicode.c and clean.c look at them.
  *
- * A "run" is a first code point << 8 and a value that holds up to the next run, so that a property of all 1 114 112 code
- * points is a binary search in two thousand words. */
+ * A "run" is a first code point << 8 and a value that holds up to the next run, so that a property of all 1 114 112
+ * code points is a binary search in two thousand words. */
 #ifndef NN_TEXT_TABLES_H
 #define NN_TEXT_TABLES_H
 
@@ -31,7 +31,8 @@ extern const nn_uni_lower_range nn_uni_lower_ranges[];
 extern const size_t nn_uni_lower_ranges_count;
 extern const nn_uni_decomposition nn_uni_decompositions[]; /* ascending c */
 extern const size_t nn_uni_decompositions_count;
-extern const uint16_t nn_uni_compositions[]; /* indices into the above, ascending (first, second); exclusions left out */
+/* Indices into the above, ascending (first, second); composition exclusions are left out. */
+extern const uint16_t nn_uni_compositions[];
 extern const size_t nn_uni_compositions_count;
 extern const nn_html_entity nn_html_entities[]; /* ascending name */
 extern const size_t nn_html_entities_count;

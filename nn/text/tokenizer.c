@@ -18,7 +18,8 @@ void nn_tokenizer_free(nn_tokenizer *tok) {
 }
 
 nn_tokenizer_facts nn_tokenizer_get_facts(const nn_tokenizer *tok) {
-    return (nn_tokenizer_facts){tok->bos, tok->eos, tok->pad, tok->unk, tok->bpe.n_tokens, tok->file_size, tok->max_length};
+    return (nn_tokenizer_facts){tok->bos,          tok->eos,       tok->pad,       tok->unk,
+                                tok->bpe.n_tokens, tok->file_size, tok->max_length};
 }
 
 const char *nn_tokenizer_text(const nn_tokenizer *tok, int32_t id) {
@@ -57,8 +58,9 @@ static const nn_added *added_at(const nn_tokenizer *tok, const char *s, size_t l
     return NULL;
 }
 
-/* Whether NAME_1 follows NAME, spaces between: then the prompt spells the vectors out itself, as training templates do. */
-static bool written_out(const nn_tokenizer *tok, const nn_added *a, const char *s, size_t len, nn_tokenizer_rules rules) {
+/* Whether NAME_1 follows NAME, spaces between: then the prompt spells the vectors out, as training templates do. */
+static bool written_out(const nn_tokenizer *tok, const nn_added *a, const char *s, size_t len,
+                        nn_tokenizer_rules rules) {
     size_t i = 0;
     while (i < len && (s[i] == ' ' || (s[i] >= '\t' && s[i] <= '\r'))) i++;
     const nn_added *second = i < len ? added_at(tok, s + i, len - i, rules) : NULL;
@@ -74,7 +76,8 @@ static bool same_but_case(const char *s, const char *want, size_t n) {
     return true;
 }
 
-/* Looks for an added token that only differs in the case of A-Z: the usual slip that leaves a concept out of the picture. */
+/* Looks for an added token that only differs in the case of A-Z: the usual slip that leaves a concept out of the
+ * picture. */
 static int find_near_miss(const nn_tokenizer *tok, const char *s, size_t len, nn_tokens *t) {
     for (int k = 0; k < tok->n_added; k++) {
         const nn_added *a = &tok->added[k];
@@ -163,7 +166,7 @@ static int encode_text(encoder *e, const char *text, size_t len, tn_err *err) {
         plain = i;
         int n = a->n_vectors < 2 || written_out(e->tok, a, text + i, len - i, e->rules) ? 1 : a->n_vectors;
         for (int k = 0; k < n; k++) {
-            if (nn_ids_push(&e->ids, a->id + k)) return tn_fail(err, TN_ENOMEM, "tokenizer: no memory for %zu ids", e->ids.n);
+            if (nn_ids_push(&e->ids, a->id + k)) return tn_fail(err, TN_ENOMEM, "tokenizer: no memory for the ids");
         }
     }
     return encode_plain(e, text + plain, len - plain, err);
@@ -175,8 +178,9 @@ static int check_cut(const encoder *e, int max_length, tn_err *err) {
     for (size_t i = e->keep; i < e->ids.n; i++) {
         int32_t id = e->ids.v[i];
         if (id >= tok->file_size) {
-            return tn_fail(err, TN_EUSAGE, "the prompt has %zu tokens, the model takes %d: the learned vector '%s' would be cut off "
-                                           "(shorten the prompt)",
+            return tn_fail(err, TN_EUSAGE,
+                           "the prompt has %zu tokens, the model takes %d: the learned vector '%s' would be cut off "
+                           "(shorten the prompt)",
                            e->ids.n + 2, max_length, tok->bpe.token[id].text);
         }
         for (int k = 0; k < tok->n_added && !e->t->cut; k++) {
@@ -251,7 +255,7 @@ static int check_name(const nn_tokenizer *tok, const char *name, tn_err *err) {
         if (!nn_uni_isspace(points[i]) && !(nn_uni_flags(points[i]) & NN_UNI_CONTROL)) continue;
         return tn_fail(err, TN_EUSAGE, "the placeholder token '%s' contains white space or control characters", name);
     }
-    /* A known word would lose its meaning in every prompt; an added token that merely is a part of the name would not. */
+    /* A known word would lose its meaning in every prompt. */
     bool taken = nn_bpe_find(&tok->bpe, name) >= 0;
     if (taken || nn_tokenizer_word(tok, name) >= 0) {
         return tn_fail(err, TN_EUSAGE, "the placeholder token '%s' is %s (choose a new one, for example '<%s>')", name,
@@ -276,9 +280,11 @@ int nn_tokenizer_add(nn_tokenizer *tok, const char *name, int n_vectors, int32_t
     }
     if (check_name(tok, name, err)) return -1;
     char text[MAX_NAME + 16];
-    for (int i = 1; i < n_vectors; i++) { /* all names before the first is taken: an error leaves no half of a placeholder */
+    /* All names before the first is added: a refusal leaves no half of a placeholder. */
+    for (int i = 1; i < n_vectors; i++) {
         vector_name(text, name, i);
-        if (nn_bpe_find(&tok->bpe, text) >= 0) return tn_fail(err, TN_EUSAGE, "'%s' of the placeholder '%s' is in use", text, name);
+        bool taken = nn_bpe_find(&tok->bpe, text) >= 0;
+        if (taken) return tn_fail(err, TN_EUSAGE, "'%s' of the placeholder '%s' is in use", text, name);
     }
     int32_t first = tok->bpe.n_tokens;
     for (int i = 0; i < n_vectors; i++) {

@@ -10,7 +10,7 @@ typedef struct nn_added {
     const char *text; /* of the vocabulary */
     size_t len;
     int32_t id;
-    int n_vectors; /* how many consecutive ids an occurrence stands for; 0: NAME_i of a placeholder, stands for itself */
+    int n_vectors; /* how many consecutive ids an occurrence stands for; 0 marks NAME_i, which stands for itself */
     bool special;  /* start, end, padding or unknown: cut out by the rules of Hugging Face alone */
 } nn_added;
 

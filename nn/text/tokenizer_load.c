@@ -19,7 +19,7 @@ static char *join(const char *dir, const char *name) {
     return path;
 }
 
-/* Whether dir/name exists; then *doc is what it says. An absent file leaves *doc NULL; its member look-ups give NULL. */
+/* Reads dir/name, which must be an object. An absent file leaves *doc NULL, whose members are absent too. */
 static int load_json(const char *dir, const char *name, int flags, tn_json **doc, tn_err *err) {
     char *path = join(dir, name);
     *doc = NULL;
@@ -34,7 +34,9 @@ static int load_json(const char *dir, const char *name, int flags, tn_json **doc
     return rc;
 }
 
-static const tn_jval *get(const tn_json *doc, const char *key) { return doc ? tn_json_get(tn_json_root(doc), key) : NULL; }
+static const tn_jval *get(const tn_json *doc, const char *key) {
+    return doc ? tn_json_get(tn_json_root(doc), key) : NULL;
+}
 
 /* ---- vocabulary ---- */
 
@@ -49,11 +51,11 @@ static int read_vocab(nn_bpe *b, const tn_jval *vocab, const char *file, tn_err 
     int rc = 0;
     for (const tn_jval *v = vocab->child; v && !rc; v = v->next) {
         if (v->type != TN_JSON_NUMBER || !v->is_int || v->integer < 0 || (uint64_t)v->integer >= n) {
-            rc = tn_fail(err, TN_EINPUT, "%s: the id of token '%s' is not a whole number from 0 to %zu (%zu tokens)", file, v->key,
-                         n - 1, n);
+            rc = tn_fail(err, TN_EINPUT, "%s: the id of token '%s' is not a whole number from 0 to %zu (%zu tokens)",
+                         file, v->key, n - 1, n);
         } else if (text[v->integer]) {
-            rc = tn_fail(err, TN_EINPUT, "%s: tokens '%s' and '%s' have the same id %lld", file, text[v->integer], v->key,
-                         (long long)v->integer);
+            rc = tn_fail(err, TN_EINPUT, "%s: tokens '%s' and '%s' have the same id %lld", file, text[v->integer],
+                         v->key, (long long)v->integer);
         } else {
             text[v->integer] = v->key;
         }
@@ -88,13 +90,14 @@ static int parse_merges(nn_bpe *b, char *text, size_t len, const char *file, tn_
         size_t n = strlen(line);
         if (n && line[n - 1] == '\r') line[n - 1] = '\0';
         if (++number == 1) {
-            /* The reference drops line 1 whatever it says; a file without header would lose its first merge unnoticed. */
-            if (!strstr(line, "#version")) return tn_fail(err, TN_EINPUT, "%s:1: expected the header '#version: 0.2'", file);
-            continue;
+            /* The reference drops line 1 whatever it says: a file without header would silently lose a merge. */
+            if (strstr(line, "#version")) continue;
+            return tn_fail(err, TN_EINPUT, "%s:1: expected the header '#version: 0.2'", file);
         }
         char *right;
         if (!two_symbols(line, &right)) {
-            return tn_fail(err, TN_EINPUT, "%s:%d: expected two symbols with a space between, got '%.80s'", file, number, line);
+            return tn_fail(err, TN_EINPUT, "%s:%d: expected two symbols with a space between, got '%.80s'", file,
+                           number, line);
         }
         if (nn_bpe_add_merge(b, line, right, err)) return tn_fail_in(err, "%s:%d", file, number);
     }
@@ -128,8 +131,8 @@ static int json_merge(nn_bpe *b, const tn_jval *m, tn_err *err) {
     return rc;
 }
 
-/* The reference would take merges that were cut short, and give other ids than the model learned. Every token that is no
- * single byte and is not cut out of the text must be made by some merge. */
+/* The reference would take merges that were cut short, and give other ids than the model learned. Every token that is
+ * no single byte and is not cut out of the text must be made by some merge. */
 static int check_reachable(const nn_tokenizer *tok, const char *dir, tn_err *err) {
     const nn_bpe *b = &tok->bpe;
     bool *made = calloc((size_t)b->n_tokens, sizeof *made);
@@ -148,7 +151,8 @@ static int check_reachable(const nn_tokenizer *tok, const char *dir, tn_err *err
     }
     free(made);
     if (!lost) return 0;
-    return tn_fail(err, TN_EINPUT, "%s: the %d merges never make token %d '%s' of the vocabulary, nor %d others (cut short?)", dir,
+    return tn_fail(err, TN_EINPUT,
+                   "%s: the %d merges never make token %d '%s' of the vocabulary, nor %d others (cut short?)", dir,
                    b->n_merges, first, b->token[first].text, lost - 1);
 }
 
@@ -165,11 +169,12 @@ static int load_pair(nn_tokenizer *tok, const char *dir, const tn_json *vocab, t
 }
 
 static int load_single(nn_tokenizer *tok, const char *dir, const tn_json *doc, tn_err *err) {
-    const tn_jval *model = get(doc, "model"), *type = tn_json_get(model, "type"), *merges = tn_json_get(model, "merges");
-    const tn_jval *suffix = tn_json_get(model, "end_of_word_suffix");
+    const tn_jval *model = get(doc, "model"), *merges = tn_json_get(model, "merges");
+    const tn_jval *type = tn_json_get(model, "type"), *suffix = tn_json_get(model, "end_of_word_suffix");
     bool bpe = !type || (type->type == TN_JSON_STRING && !strcmp(type->string, "BPE"));
     if (!bpe || !suffix || suffix->type != TN_JSON_STRING || strcmp(suffix->string, "</w>")) {
-        return tn_fail(err, TN_EUNSUPPORTED, "%s/tokenizer.json: expected a BPE model with end_of_word_suffix '</w>'", dir);
+        return tn_fail(err, TN_EUNSUPPORTED, "%s/tokenizer.json: expected a BPE model with end_of_word_suffix '</w>'",
+                       dir);
     }
     if (!merges || merges->type != TN_JSON_ARRAY) {
         return tn_fail(err, TN_EINPUT, "%s/tokenizer.json: expected an array model.merges", dir);
@@ -201,8 +206,8 @@ static int by_id(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/* Collects {"text": id} (added_tokens.json), {"id": {"content": text}} (added_tokens_decoder of tokenizer_config.json) or
- * [{"id": id, "content": text}] (added_tokens of tokenizer.json). */
+/* Collects one of {"text": id} (added_tokens.json), {"id": {"content": text}} (added_tokens_decoder of
+ * tokenizer_config.json) and [{"id": id, "content": text}] (added_tokens of tokenizer.json). */
 static int collect(const tn_jval *list, extra *e, size_t *n, tn_err *err) {
     for (const tn_jval *v = list ? list->child : NULL; v; v = v->next) {
         const tn_jval *id = v->type == TN_JSON_OBJECT ? tn_json_get(v, "id") : v;
@@ -212,15 +217,16 @@ static int collect(const tn_jval *list, extra *e, size_t *n, tn_err *err) {
         if (ok) x.id = id->integer;
         if (!ok && v->key) ok = tn_parse_int64(v->key, strlen(v->key), &x.id);
         if (!ok || !x.text || !*x.text || x.id < 0) {
-            return tn_fail(err, TN_EINPUT, "added token '%s': expected a text and an id", v->key ? v->key : x.text ? x.text : "");
+            const char *name = v->key ? v->key : x.text ? x.text : "";
+            return tn_fail(err, TN_EINPUT, "added token '%s': expected a text and an id", name);
         }
         e[(*n)++] = x;
     }
     return 0;
 }
 
-/* Appends added tokens to the vocabulary in the order of their ids, which must go on where it ends; the ones that are in it
- * already (start and end) must have the id they have there. */
+/* Appends added tokens to the vocabulary in the order of their ids, which must go on where it ends; the ones that are
+ * in it already (start and end) must have the id they have there. */
 static int add_extras(nn_tokenizer *tok, extra *e, size_t n, tn_err *err) {
     qsort(e, n, sizeof *e, by_id);
     for (size_t i = 0; i < n; i++) {
@@ -253,9 +259,9 @@ static int load_extras(nn_tokenizer *tok, const tn_jval *const lists[3], tn_err 
     return rc;
 }
 
-/* special_tokens_map.json overrides tokenizer_config.json: stabilityai's SD 2 folders need that for their padding "!". */
-static int special(nn_tokenizer *tok, const tn_json *config, const tn_json *map, const char *key, const char *fallback, int32_t *id,
-                   tn_err *err) {
+/* special_tokens_map.json overrides tokenizer_config.json: SD 2 folders need that for their padding "!". */
+static int special(nn_tokenizer *tok, const tn_json *config, const tn_json *map, const char *key, const char *fallback,
+                   int32_t *id, tn_err *err) {
     const char *text = content(get(map, key));
     if (!text) text = content(get(config, key));
     if (!text) text = fallback;
@@ -289,13 +295,14 @@ static int settings(nn_tokenizer *tok, const tn_json *config, const tn_json *map
 enum { VOCAB, SINGLE, CONFIG, MAP, ADDED, N_DOCS };
 
 static int load(nn_tokenizer *tok, const char *dir, tn_json *doc[N_DOCS], tn_err *err) {
-    static const char *const names[N_DOCS] = {"vocab.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-                                              "added_tokens.json"};
+    static const char *const names[N_DOCS] = {"vocab.json", "tokenizer.json", "tokenizer_config.json",
+                                              "special_tokens_map.json", "added_tokens.json"};
     for (int i = 0; i < N_DOCS; i++) {
         if (i == SINGLE && doc[VOCAB]) continue; /* the pair is what the reference reads */
         if (load_json(dir, names[i], i == VOCAB ? TN_JSON_PYTHON : CONFIG_FLAGS, &doc[i], err)) return -1;
         if (i == SINGLE && !doc[VOCAB] && !doc[SINGLE]) {
-            return tn_fail(err, TN_EINPUT, "%s: expected a tokenizer: vocab.json and merges.txt, or tokenizer.json", dir);
+            return tn_fail(err, TN_EINPUT, "%s: expected a tokenizer: vocab.json and merges.txt, or tokenizer.json",
+                           dir);
         }
     }
     if (doc[VOCAB] ? load_pair(tok, dir, doc[VOCAB], err) : load_single(tok, dir, doc[SINGLE], err)) return -1;

@@ -78,8 +78,9 @@ static unsigned combining_class(uint32_t c) { return run_value(nn_uni_ccc_runs, 
 bool nn_uni_isspace(uint32_t c) { return (c >= 0x1c && c <= 0x1f) || (nn_uni_flags(c) & NN_UNI_SPACE); }
 
 bool nn_uni_is_cjk(uint32_t c) {
-    static const uint32_t blocks[][2] = {{0x3400, 0x4dbf},   {0x4e00, 0x9fff},   {0xf900, 0xfaff},   {0x20000, 0x2a6df},
-                                         {0x2a700, 0x2b73f}, {0x2b740, 0x2b81f}, {0x2b820, 0x2ceaf}, {0x2f800, 0x2fa1f}};
+    static const uint32_t blocks[][2] = {{0x3400, 0x4dbf},   {0x4e00, 0x9fff},   {0xf900, 0xfaff},
+                                         {0x20000, 0x2a6df}, {0x2a700, 0x2b73f}, {0x2b740, 0x2b81f},
+                                         {0x2b820, 0x2ceaf}, {0x2f800, 0x2fa1f}};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
         if (c >= blocks[i][0] && c <= blocks[i][1]) return true;
     }

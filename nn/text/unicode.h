@@ -1,7 +1,8 @@
 /* The little of Unicode 14 that a CLIP tokenizer needs: UTF-8, four classes of characters, lower case, NFC.
  *
- * Strings are arrays of code points. Every function writes to an array of the caller's, whose size is stated, so nothing
- * here allocates and nothing fails. All agree with Python 3.11, on which the reference tokenizers run, for every code point. */
+ * Strings are arrays of code points. Every function writes to an array of the caller's, whose size is stated, so
+ * nothing here allocates and nothing fails. All agree with Python 3.11, on which the reference tokenizers run, for
+ * every code point. */
 #ifndef NN_TEXT_UNICODE_H
 #define NN_TEXT_UNICODE_H
 
@@ -34,8 +35,8 @@ bool nn_uni_is_cjk(uint32_t c);
 /* str.lower(): full mapping, final sigma included. out holds 2n and is not s; returns the count. */
 size_t nn_uni_lower(const uint32_t *s, size_t n, uint32_t *out);
 
-/* Normalisation form C (Unicode Standard Annex 15). out and work hold 4n each (the longest canonical decomposition has four
- * code points); none of the three overlap. Returns the count. */
+/* Normalisation form C (Unicode Standard Annex 15). out and work hold 4n each (the longest canonical decomposition has
+ * four code points); none of the three overlap. Returns the count. */
 size_t nn_uni_nfc(const uint32_t *s, size_t n, uint32_t *out, uint32_t *work);
 
 #endif
