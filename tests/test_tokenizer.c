@@ -106,12 +106,69 @@ static void utf8(test_state *t) {
     }
 }
 
+/* ---- words ---- */
+
+/* Cleaned words of a text, each followed by a slash. */
+static void words(test_state *t, nn_tokenizer_rules rules, const char *text, const char *want) {
+    uint32_t *s;
+    size_t n, pos = 0, start, len = 0;
+    char got[600];
+    if (!CHECK(t, !nn_clean(text, strlen(text), rules, &s, &n, NULL))) return;
+    while (nn_next_word(s, n, &pos, &start)) {
+        for (size_t i = start; i < pos; i++) len += nn_utf8_encode(s[i], got + len);
+        got[len++] = '/';
+    }
+    got[len] = '\0';
+    free(s);
+    CHECKF(t, !strcmp(got, want), "words of '%s': expected '%s', got '%s'", text, want, got);
+}
+
+static void splitting(test_state *t) {
+    words(t, NN_RULES_HF, "IT'S we'LL 'sup don't", "it/'s/we/'ll/'s/up/don/'t/");
+    words(t, NN_RULES_HF, "!'s x12\xc2\xbd", "!'/s/x/1/2/\xc2\xbd/");
+    words(t, NN_RULES_HF, "!<|ENDOFTEXT|> <|endoftext|>!", "!<|/endoftext/|>/<|endoftext|>/!/");
+    /* The long s is an s to the regular expression; U+0345 is nothing to it. */
+    words(t, NN_RULES_HF,
+          "it'\xc5\xbf '\xc5\xbf"
+          "at",
+          "it/'\xc5\xbf/'\xc5\xbf/at/");
+    words(t, NN_RULES_HF,
+          "b\xcd\x85"
+          "c!\xcd\x85!",
+          "b/c/!/!/");
+    /* The information separators are white space to strip() and to BERT, but not to \s. */
+    words(t, NN_RULES_OPENAI, " \x1c a\x1c b\x1d ", "a/\x1c/b/");
+    words(t, NN_RULES_HF,
+          "a\x1c"
+          "b\x0b"
+          "c",
+          "abc/");
+    words(t, NN_RULES_OPENAI,
+          "a\x0b"
+          "b\xc2\x85"
+          "c\x01",
+          "a/b/c/\x01/");
+    words(t, NN_RULES_HF,
+          "\xe7\x8c\xab"
+          "cat\xe7\x8c\xab",
+          "\xe7\x8c\xab/cat/\xe7\x8c\xab/");
+    words(t, NN_RULES_OPENAI,
+          "\xe7\x8c\xab"
+          "cat &amp;lt;",
+          "\xe7\x8c\xab"
+          "cat/</");
+}
+
 /* ---- reference ids ---- */
 
 static nn_tokenizer *open_tokenizer(test_state *t, const char *dir) {
     tn_err err = {0};
     nn_tokenizer *tok = NULL;
-    CHECKF(t, nn_tokenizer_load(dir, &tok, &err) == 0, "%s", err.msg);
+    if (nn_tokenizer_load(dir, &tok, &err)) {
+        printf("%s\n", err.msg); /* nothing below can run without it */
+        abort();
+    }
+    CHECK(t, tok != NULL);
     return tok;
 }
 
@@ -581,6 +638,7 @@ static void any_bytes(test_state *t) {
 void test_main(test_state *t) {
     if (test_section(t, "unicode")) unicode_cases(t);
     if (test_section(t, "utf8")) utf8(t);
+    if (test_section(t, "splitting")) splitting(t);
     if (test_section(t, "goldens")) goldens(t);
     if (test_section(t, "layouts")) layouts(t);
     if (test_section(t, "special")) special_tokens(t);
