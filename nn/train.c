@@ -166,7 +166,7 @@ static int encode_picture(nn_train *t, tn_ctx *c, const nn_image *in, float *mom
     int r = pixels ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for a picture");
     for (int mirrored = 0; !r && mirrored < 2; mirrored++) {
         nn_image square;
-        if ((r = nn_training_picture(in, S, NN_FILTER_BICUBIC, t->cfg->center_crop, mirrored, &square, err))) break;
+        if ((r = nn_training_picture(in, S, NN_BICUBIC, t->cfg->center_crop, mirrored, &square, err))) break;
         nn_image_to_signed(&square, pixels);
         nn_image_free(&square);
         r = nn_encode_image(c, t->model->vae, pixels, 1, S, S, moments + mirrored * 2 * latent_size(t), err);
