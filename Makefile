@@ -80,6 +80,7 @@ $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(B)/obj/tests/test.o $(B)/obj/tests/
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 tests: $(TESTS)
+.SECONDARY:
 
 test: all tests
 	@B=$(B) tests/run.sh

@@ -77,11 +77,17 @@ static tn_tensor *header(tn_ctx *c, tn_dtype dtype, int ndim, const int64_t *sha
     return t;
 }
 
-static void *floats(tn_ctx *c, int64_t n) { return tn_arena_alloc(&c->cur->data, (size_t)n * sizeof(float)); }
+/* n elements in the current space; a size beyond the machine's is a failed allocation like any other. */
+static void *elements(tn_ctx *c, int64_t n, size_t size) {
+    bool fits = n >= 0 && (uint64_t)n <= SIZE_MAX / 2 / size;
+    return tn_arena_alloc(&c->cur->data, fits ? (size_t)n * size : SIZE_MAX);
+}
+
+static void *floats(tn_ctx *c, int64_t n) { return elements(c, n, sizeof(float)); }
 
 tn_tensor *tn_new(tn_ctx *c, tn_dtype dtype, int ndim, const int64_t *shape) {
     tn_tensor *t = header(c, dtype, ndim, shape);
-    t->data = tn_arena_alloc(&c->cur->data, (size_t)tn_numel(t) * tn_dtype_size(dtype));
+    t->data = elements(c, tn_numel(t), tn_dtype_size(dtype));
     return t;
 }
 
