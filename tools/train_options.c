@@ -1,0 +1,137 @@
+#include "tools/train_options.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define AT(f) offsetof(train_options, f)
+const opt_row train_rows[] = {
+    {"m,model,pretrained-model-name-or-path,d", OPT_TEXT, AT(model), 0, 0, "DIR", "model directory as diffusers stores it (required)"},
+    {"train-data-dir,data", OPT_TEXT, AT(data), 0, 0, "DIR", "folder with the pictures, 3 to 5 of them (required)"},
+    {"placeholder-token", OPT_LIST, AT(placeholder), 0, 0, "TOKEN", "the new word, as \"<my-cat>\" (required; may be repeated)"},
+    {"initializer-token", OPT_LIST, AT(initializer), 0, 0, "WORD", "a known word to start from (default: random); one for each placeholder"},
+    {"num-vectors", OPT_INT, AT(num_vectors), 1, 75, "N", "vectors of the word (default 1)"},
+    {"learnable-property", OPT_TEXT, AT(property), 0, 0, "object|style", "which built-in sentences (default object)"},
+    {"template-file", OPT_TEXT, AT(template_file), 0, 0, "FILE", "sentences of your own, {} for the word, one a line"},
+    {"o,output,output-dir", OPT_TEXT, AT(output), 0, 0, "DIR", "where results go (default textual-inversion)"},
+    {"preset", OPT_TEXT, AT(preset), 0, 0, "diffusers|official|quick", "settings to start from (default diffusers): see below"},
+    {"resolution", OPT_INT, AT(resolution), 8, 8192, "N", "side of the training pictures (default: the model's)"},
+    {"center-crop", OPT_FLAG, AT(center_crop), 0, 0, NULL, "crop the middle square (default: squeeze the picture to a square)"},
+    {"no-flip", OPT_FLAG, AT(no_flip), 0, 0, NULL, "never mirror the pictures (for text and asymmetric things)"},
+    {"train-batch-size", OPT_INT, AT(batch), 1, 1024, "N", "pictures a step"},
+    {"gradient-accumulation-steps", OPT_INT, AT(accumulate), 1, 1024, "N", "batches a step"},
+    {"max-train-steps", OPT_INT, AT(steps), 1, 10000000, "N", "optimiser steps"},
+    {"learning-rate,lr", OPT_TEXT, AT(learning_rate), 0, 0, "RATE", "a number, or RATE:STEP,RATE:STEP,... ; taken as it is unless --scale-lr"},
+    {"scale-lr", OPT_FLAG, AT(scale_lr), 0, 0, NULL, "multiply the rate by batch size and accumulation"},
+    {"lr-scheduler", OPT_TEXT, AT(lr_scheduler), 0, 0, "constant|constant_with_warmup|linear|cosine", "course of the rate (default constant)"},
+    {"lr-warmup-steps", OPT_INT, AT(warmup), 0, 10000000, "N", "steps of linear warm-up (default 0)"},
+    {"adam-beta1", OPT_NUMBER, AT(beta1), 0, 0.999999999, "X", "AdamW (default 0.9)"},
+    {"adam-beta2", OPT_NUMBER, AT(beta2), 0, 0.999999999, "X", "AdamW (default 0.999)"},
+    {"adam-weight-decay", OPT_NUMBER, AT(weight_decay), 0, 1000, "X", "AdamW (default 0.01)"},
+    {"adam-epsilon", OPT_NUMBER, AT(epsilon), 1e-300, 1, "X", "AdamW (default 1e-8)"},
+    {"max-grad-norm", OPT_NUMBER, AT(clip_norm), 0, 1e9, "X", "clip the gradient's norm (default: no)"},
+    {"clip-grad-value", OPT_NUMBER, AT(clip_value), 0, 1e9, "X", "clip each entry of the gradient (default: no)"},
+    {"embedding-reg-weight", OPT_NUMBER, AT(reg_weight), 0, 1e9, "X", "weight of the distance to the initial vector in the loss (default 0)"},
+    {"embedding-reg", OPT_TEXT, AT(reg_kind), 0, 0, "l2|official", "that distance: squared norm, or the official code's formula (default l2)"},
+    {"posterior-mean", OPT_FLAG, AT(posterior_mean), 0, 0, NULL, "latents without the encoder's noise (default: sampled at every step)"},
+    {"tokenizer-mode", OPT_TEXT, AT(tokenizer_mode), 0, 0, "hf|openai", "cleaning rules of the tokenizer (default hf)"},
+    {"seed,S", OPT_INT, AT(seed), -1, 9e18, "N", "random seed (default: a random one, stored in the output)"},
+    {"checkpointing-steps", OPT_INT, AT(checkpointing_steps), 1, 10000000, "N", "save a checkpoint every N steps (default 500)"},
+    {"save-steps", OPT_INT, AT(save_steps), 1, 10000000, "N", "also write learned_embeds-steps-N.safetensors every N steps (default: never)"},
+    {"resume", OPT_FLAG, AT(resume), 0, 0, NULL, "go on from the checkpoint in --output; starts over where there is none"},
+    {"resume-from-checkpoint", OPT_TEXT, AT(resume_from), 0, 0, "latest|FILE", "the same, or from a checkpoint file"},
+    {"validation-prompt", OPT_TEXT, AT(validation_prompt), 0, 0, "TEXT", "generate pictures of this prompt while training"},
+    {"validation-steps", OPT_INT, AT(validation_steps), 1, 10000000, "N", "every N steps (default 100)"},
+    {"num-validation-images", OPT_INT, AT(validation_images), 1, 64, "N", "how many (default 4)"},
+    {"memory,max-ram", OPT_NUMBER, AT(memory), 0, 1e6, "GIB", "stay below this much memory; never changes the result"},
+    {"dry-run", OPT_FLAG, AT(dry_run), 0, 0, NULL, "print the plan (memory, time) and stop"},
+    {"push-to-hub", OPT_IGNORED, 0, 0, 0, NULL, "nothing is uploaded"},
+    {"report-to", OPT_IGNORED, 0, 0, 0, "NAME", "the log is OUTPUT/log.jsonl"},
+    {"logging-dir", OPT_IGNORED, 0, 0, 0, "DIR", "the log is OUTPUT/log.jsonl"},
+    {"enable-xformers-memory-efficient-attention", OPT_IGNORED, 0, 0, 0, NULL, "attention never stores its probabilities"},
+    {"gradient-checkpointing", OPT_IGNORED, 0, 0, 0, NULL, "chosen from --memory"},
+    {"allow-tf32", OPT_IGNORED, 0, 0, 0, NULL, "a GPU setting"},
+    {"dataloader-num-workers", OPT_IGNORED, 0, 0, 0, "N", "pictures are encoded once, before training"},
+    {"repeats", OPT_IGNORED, 0, 0, 0, "N", "steps are counted by --max-train-steps alone"},
+    OPT_COMMON(train_options, common),
+};
+const int train_nrows = sizeof train_rows / sizeof *train_rows;
+
+/* diffusers: the command of its textual inversion README. official: rinongal/textual_inversion, v1-finetune.yaml on one GPU.
+ * quick: what finds a word in minutes on a CPU (measured on the bundled model, tests/README.md). */
+typedef struct preset {
+    const char *name, *rate;
+    bool scale;
+    int64_t batch, accumulate, steps;
+} preset;
+static const preset presets[] = {
+    {"diffusers", "5e-4", true, 1, 4, 3000},
+    {"official", "5e-3", true, 2, 1, 6100},
+    {"quick", "1e-2", false, 1, 1, 400},
+};
+
+static bool was_given(const bool *given, size_t field) {
+    for (int i = 0; i < train_nrows; i++) {
+        if (given[i] && train_rows[i].field == field && train_rows[i].type != OPT_IGNORED) return true;
+    }
+    return false;
+}
+
+static void apply_preset(const bool *given, train_options *o) {
+    const preset *p = presets;
+    while (strcmp(p->name, o->preset)) p++;
+    if (!was_given(given, AT(batch))) o->batch = p->batch;
+    if (!was_given(given, AT(accumulate))) o->accumulate = p->accumulate;
+    if (!was_given(given, AT(steps))) o->steps = p->steps;
+    if (!was_given(given, AT(learning_rate))) o->learning_rate = p->rate, o->scale_lr = o->scale_lr || p->scale;
+}
+
+static int check(const train_options *o, tn_err *err) {
+    if (!o->model) return tn_fail(err, TN_EUSAGE, "--model DIR is missing");
+    if (!o->data) return tn_fail(err, TN_EUSAGE, "--train-data-dir DIR is missing");
+    if (o->placeholder.n == 0) return tn_fail(err, TN_EUSAGE, "--placeholder-token TOKEN is missing");
+    if (o->placeholder.n > NN_MAX_PLACEHOLDERS) return tn_fail(err, TN_EUSAGE, "more than %d placeholders", NN_MAX_PLACEHOLDERS);
+    if (o->initializer.n != 0 && o->initializer.n != o->placeholder.n) {
+        return tn_fail(err, TN_EUSAGE, "%d placeholders but %d initializer tokens (give one for each, or none)", o->placeholder.n, o->initializer.n);
+    }
+    if (o->template_file && o->property) return tn_fail(err, TN_EUSAGE, "--template-file and --learnable-property exclude each other");
+    return 0;
+}
+
+int train_options_parse(int argc, char **argv, train_options *o, tn_err *err) {
+    bool given[sizeof train_rows / sizeof *train_rows];
+    *o = (train_options){.output = "textual-inversion", .preset = "diffusers", .lr_scheduler = "constant", .tokenizer_mode = "hf", .reg_kind = "l2",
+                         .num_vectors = 1, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 1e-2, .seed = -1,
+                         .checkpointing_steps = 500, .validation_steps = 100, .validation_images = 4};
+    int r = opt_parse(&cmd_train, argc, argv, o, given, NULL, err);
+    if (r) return r;
+    apply_preset(given, o);
+    if (o->resume_from) o->resume = true;
+    return check(o, err);
+}
+
+int train_options_config(const train_options *o, nn_train_config *cfg, tn_err *err) {
+    *cfg = (nn_train_config){.nplaceholders = o->placeholder.n, .num_vectors = o->num_vectors, .resolution = o->resolution,
+                             .center_crop = o->center_crop, .flip = !o->no_flip, .posterior_mean = o->posterior_mean,
+                             .rules = strcmp(o->tokenizer_mode, "hf") == 0 ? NN_RULES_HF : NN_RULES_OPENAI,
+                             .batch = o->batch, .accumulate = o->accumulate, .steps = o->steps,
+                             .adam = {o->beta1, o->beta2, o->epsilon, o->weight_decay},
+                             .clip_norm = o->clip_norm, .clip_value = o->clip_value, .reg_weight = o->reg_weight,
+                             .reg_kind = strcmp(o->reg_kind, "l2") == 0 ? NN_REG_L2 : NN_REG_OFFICIAL,
+                             .seed = o->seed < 0 ? 0 : (uint64_t)o->seed};
+    for (int i = 0; i < o->placeholder.n; i++) {
+        cfg->placeholder[i] = o->placeholder.item[i];
+        cfg->initializer[i] = o->initializer.n ? o->initializer.item[i] : NULL;
+    }
+    if (nn_lr_parse(o->learning_rate, &cfg->lr, err)) return -1;
+    bool course = strcmp(o->lr_scheduler, "constant") != 0;
+    if (cfg->lr.kind == NN_LR_PIECEWISE && (course || o->warmup)) {
+        return tn_fail(err, TN_EUSAGE, "a piecewise --learning-rate excludes --lr-scheduler and --lr-warmup-steps");
+    }
+    if (strcmp(o->lr_scheduler, "linear") == 0) cfg->lr.kind = NN_LR_LINEAR;
+    if (strcmp(o->lr_scheduler, "cosine") == 0) cfg->lr.kind = NN_LR_COSINE;
+    cfg->lr.warmup = course ? o->warmup : 0, cfg->lr.total = o->steps;
+    double factor = o->scale_lr ? (double)(o->batch * o->accumulate) : 1.0;
+    cfg->lr.base *= factor;
+    for (int i = 0; i < cfg->lr.pieces; i++) cfg->lr.rate[i] *= factor;
+    return 0;
+}

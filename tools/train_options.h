@@ -1,0 +1,26 @@
+/* The options of `oneword train`: diffusers' names, three presets, one resolved set. */
+#ifndef TOOLS_TRAIN_OPTIONS_H
+#define TOOLS_TRAIN_OPTIONS_H
+
+#include "nn/train.h"
+#include "tools/opt.h"
+
+typedef struct train_options {
+    opt_common common;
+    const char *model, *data, *output, *preset, *template_file, *property, *learning_rate, *lr_scheduler, *tokenizer_mode;
+    const char *resume_from, *validation_prompt, *reg_kind;
+    opt_list placeholder, initializer;
+    int64_t num_vectors, resolution, batch, accumulate, steps, warmup, checkpointing_steps, save_steps, validation_steps, validation_images, seed;
+    double beta1, beta2, epsilon, weight_decay, clip_norm, clip_value, reg_weight, memory;
+    bool scale_lr, center_crop, no_flip, posterior_mean, resume, dry_run;
+} train_options;
+
+extern const opt_row train_rows[];
+extern const int train_nrows;
+
+/* Defaults of the preset, overridden by what was given; checks what needs no file. */
+int train_options_parse(int argc, char **argv, train_options *o, tn_err *err);
+/* What the library is told. resolution 0 is left to the caller, who knows the model; seed likewise where it is -1. */
+int train_options_config(const train_options *o, nn_train_config *cfg, tn_err *err);
+
+#endif
