@@ -1,5 +1,5 @@
-/* Resizing and preprocessing against Pillow's results: 8 bits to the byte. testdata/golden/preprocess says in its attributes what
- * each case does. */
+/* Resizing and preprocessing against Pillow's results: 8 bits to the byte. testdata/golden/preprocess says in its
+ * attributes what each case does. */
 #include "nn/image/preprocess.h"
 #include "nn/image/resize.h"
 #include "tensor/io/bytes.h"
@@ -47,8 +47,8 @@ static double worst(const tn_st_tensor *want, const float *got) {
 }
 
 /* One result named `name`, if the case has it; counts those it has. */
-static void check_u8(test_state *t, const tn_st *st, const char *file, const char *name, int rc, nn_image *got, tn_err *err,
-                     int *seen) {
+static void check_u8(test_state *t, const tn_st *st, const char *file, const char *name, int rc, nn_image *got,
+                     tn_err *err, int *seen) {
     nn_image want;
     if (!picture(st, name, &want)) {
         if (rc == 0) nn_image_free(got);
@@ -131,7 +131,8 @@ static int clip_case(test_state *t, const tn_st *st, const char *file, const tn_
         const tn_st_tensor *y = tn_st_find(st, "out.pixel_values"), *other = tn_st_find(st, "out.pixel_values_openai");
         if (rule == NN_CROP_HALF_EVEN && other) y = other; /* stored only where the rules differ */
         rc = nn_clip_preprocess(&in, size, rule == 0 ? NN_CROP_FLOOR : NN_CROP_HALF_EVEN, mean, std, x, &err);
-        CHECKF(t, rc == 0 && y && worst(y, x) <= 1e-6, "%s: rule %d: off by %g %s", file, rule, y ? worst(y, x) : -1.0, err.msg);
+        CHECKF(t, rc == 0 && y && worst(y, x) <= 1e-6, "%s: rule %d: off by %g %s", file, rule, y ? worst(y, x) : -1.0,
+               err.msg);
         seen++;
     }
     free(x);
@@ -155,7 +156,8 @@ static void goldens(test_state *t) {
         if (CHECK(t, kind && attrs && tn_json_parse(attrs, strlen(attrs), 0, &doc, &err) == 0)) {
             const tn_jval *root = tn_json_root(doc);
             if (strcmp(kind, "resize") == 0) seen += resize_case(t, st, path);
-            if (strcmp(kind, "ti_preprocess") == 0) seen += training_case(t, st, path, tn_json_get(root, "size")->integer);
+            if (strcmp(kind, "ti_preprocess") == 0)
+                seen += training_case(t, st, path, tn_json_get(root, "size")->integer);
             if (strcmp(kind, "clip_preprocess") == 0) seen += clip_case(t, st, path, root);
         }
         tn_json_free(doc);
@@ -174,13 +176,15 @@ static void small_things(test_state *t) {
     if (CHECK(t, nn_crop(&a, 1, 1, 3, 1, &b, &err) == 0)) {
         CHECK(t, b.width == 3 && b.height == 1 && memcmp(b.rgb, a.rgb + 18, 9) == 0);
         nn_flip(&b);
-        CHECK(t, memcmp(b.rgb, a.rgb + 24, 3) == 0 && memcmp(b.rgb + 3, a.rgb + 21, 3) == 0 && memcmp(b.rgb + 6, a.rgb + 18, 3) == 0);
+        CHECK(t, memcmp(b.rgb, a.rgb + 24, 3) == 0 && memcmp(b.rgb + 3, a.rgb + 21, 3) == 0 &&
+                     memcmp(b.rgb + 6, a.rgb + 18, 3) == 0);
         nn_image_free(&b);
     }
-    static const int64_t outside[][4] = {{-1, 0, 2, 1}, {0, -1, 2, 1}, {4, 0, 2, 1}, {0, 2, 1, 1}, {0, 0, 0, 1}, {0, 0, 6, 1},
-                                         {1, 0, INT64_MAX, 1}};
+    static const int64_t outside[][4] = {{-1, 0, 2, 1}, {0, -1, 2, 1}, {4, 0, 2, 1},        {0, 2, 1, 1},
+                                         {0, 0, 0, 1},  {0, 0, 6, 1},  {1, 0, INT64_MAX, 1}};
     for (size_t i = 0; i < 7; i++)
-        CHECK(t, nn_crop(&a, outside[i][0], outside[i][1], outside[i][2], outside[i][3], &b, &err) == -1 && err.code == TN_EINPUT);
+        CHECK(t, nn_crop(&a, outside[i][0], outside[i][1], outside[i][2], outside[i][3], &b, &err) == -1 &&
+                     err.code == TN_EINPUT);
     if (CHECK(t, nn_training_picture(&a, 4, NN_BICUBIC, true, true, &b, &err) == 0)) {
         nn_image c;
         if (nn_training_picture(&a, 4, NN_BICUBIC, true, false, &c, &err)) abort();
@@ -204,14 +208,16 @@ static void signed_range(test_state *t) {
     for (int i = 0; i < 256; i++) memset(a.rgb + 3 * i, i, 3), a.rgb[3 * i + 1] = (unsigned char)(255 - i);
     nn_image_to_signed(&a, x);
     CHECK(t, x[0] == -1.0f && x[255] == 1.0f && x[256] == 1.0f && x[512] == -1.0f);
-    if (CHECK(t, nn_image_from_signed(x, 256, 1, &b, &err) == 0)) CHECKF(t, differ(&b, &a) == 0, "bytes to floats and back");
+    if (CHECK(t, nn_image_from_signed(x, 256, 1, &b, &err) == 0))
+        CHECKF(t, differ(&b, &a) == 0, "bytes to floats and back");
     nn_image_free(&a);
     /* 127.5 goes to the even 128 and 0.5 to 0; what lies outside [-1, 1] is clamped. */
     const float y[9] = {0.0f, -7.0f, 7.0f, -INFINITY, INFINITY, -1.0f + 1.0f / 255.0f, 1.0f, -1.0f, 0.5f};
     static const unsigned char want[9] = {128, 0, 255, 0, 255, 0, 255, 0, 191};
     if (CHECK(t, nn_image_from_signed(y, 3, 1, &b, &err) == 0)) {
         for (int c = 0; c < 3; c++) {
-            for (int i = 0; i < 3; i++) CHECKF(t, b.rgb[3 * i + c] == want[3 * c + i], "value %d: %d", 3 * c + i, b.rgb[3 * i + c]);
+            for (int i = 0; i < 3; i++)
+                CHECKF(t, b.rgb[3 * i + c] == want[3 * c + i], "value %d: %d", 3 * c + i, b.rgb[3 * i + c]);
         }
         nn_image_free(&b);
     }

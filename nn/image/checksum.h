@@ -1,5 +1,5 @@
-/* The two checksums of PNG: CRC-32 over every chunk (PNG specification 5.5, ISO 3309, reflected polynomial 0xedb88320) and
- * Adler-32 over the uncompressed data of a zlib stream (RFC 1950, section 8.2). Both are updated piece by piece. */
+/* The two checksums of PNG: CRC-32 over every chunk (PNG specification 5.5, ISO 3309, reflected polynomial 0xedb88320)
+ * and Adler-32 over the uncompressed data of a zlib stream (RFC 1950, section 8.2). Both are updated piece by piece. */
 #ifndef NN_IMAGE_CHECKSUM_H
 #define NN_IMAGE_CHECKSUM_H
 

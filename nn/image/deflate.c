@@ -13,9 +13,9 @@ enum {
     HASH_BITS = 15,
     MIN_MATCH = 3,
     MAX_MATCH = 258,
-    MAX_CHAIN = 128,     /* candidates tried per position */
-    NICE_MATCH = 128,    /* long enough to stop searching */
-    FAR_FOR_THREE = 4096, /* three literals are cheaper than a match of 3 from further away */
+    MAX_CHAIN = 128,   /* candidates tried per position */
+    NICE_MATCH = 128,  /* long enough to stop searching */
+    WORTH_A_MATCH = 6, /* shorter ones cost more than the short codes of filtered pixels, mostly small numbers */
     BLOCK_TOKENS = 32768,
     STORED_MAX = 65535,
     MAX_BITS = 15,
@@ -108,8 +108,8 @@ static int by_freq(const void *a, const void *b) {
     return x->symbol < y->symbol ? -1 : 1;
 }
 
-/* Depths of the leaves of a Huffman tree, by the two-queue method: leaves sorted by frequency, and inner nodes, which come into
- * being in order of theirs. count[d] = leaves at depth d, deeper ones counted at `limit`. */
+/* Depths of the leaves of a Huffman tree, by the two-queue method: leaves sorted by frequency, and inner nodes, which
+ * come into being in order of theirs. count[d] = leaves at depth d, deeper ones counted at `limit`. */
 static void tree_depths(const leaf *leaves, unsigned n, unsigned limit, unsigned *count) {
     uint32_t weight[LITLEN_CODES];
     uint16_t parent_of_leaf[LITLEN_CODES], parent[LITLEN_CODES];
@@ -135,8 +135,8 @@ static void tree_depths(const leaf *leaves, unsigned n, unsigned limit, unsigned
     }
 }
 
-/* Clamping depths to `limit` overfills the code. Each step moves one leaf of the deepest level that has room below it one down
- * and gives it a leaf of the last level as a sibling, which frees one code of the last level. */
+/* Clamping depths to `limit` overfills the code. Each step moves one leaf of the deepest level that has room below it
+ * one down and gives it a leaf of the last level as a sibling, which frees one code of the last level. */
 static void fit_to_limit(unsigned limit, unsigned *count) {
     uint32_t used = 0;
     for (unsigned b = 1; b <= limit; b++) used += (uint32_t)count[b] << (limit - b);
@@ -148,8 +148,8 @@ static void fit_to_limit(unsigned limit, unsigned *count) {
     }
 }
 
-/* Code lengths for n symbols, at most `limit` bits. At least two symbols get a code, so that it is always complete: strict
- * decoders refuse others. */
+/* Code lengths for n symbols, at most `limit` bits. At least two symbols get a code, so that it is always complete:
+ * strict decoders refuse others. */
 static void code_lengths(const uint32_t *freq, unsigned n, unsigned limit, uint8_t *length) {
     leaf leaves[LITLEN_CODES];
     unsigned used = 0, count[MAX_BITS + 1];
@@ -355,14 +355,14 @@ static void insert(deflater *d, size_t at) {
     d->head[h] = (uint32_t)at + 1;
 }
 
-/* The longest earlier string equal to the one at `at` (the nearest of several); length 0 if none is worth a match. `at` must
- * not be inserted yet: until then no entry within the window has been overwritten. */
+/* The longest earlier string equal to the one at `at` (the nearest of several); length 0 if none is worth a match.
+ * `at` must not be inserted yet: until then no entry within the window has been overwritten. */
 static match longest_match(const deflater *d, size_t at) {
     match best = {0, 0};
     size_t most = d->len - at < MAX_MATCH ? d->len - at : MAX_MATCH;
-    if (most < MIN_MATCH) return best;
+    if (most < WORTH_A_MATCH) return best;
     const unsigned char *here = d->in + at;
-    size_t best_length = MIN_MATCH - 1;
+    size_t best_length = WORTH_A_MATCH - 1;
     uint32_t link = d->head[hash3(here)];
     for (int tries = MAX_CHAIN; tries && link; tries--, link = d->prev[(link - 1) % WINDOW]) {
         size_t distance = at - (link - 1);
@@ -371,7 +371,7 @@ static match longest_match(const deflater *d, size_t at) {
         if (there[best_length] != here[best_length]) continue;
         size_t n = 0;
         while (n < most && there[n] == here[n]) n++;
-        if (n <= best_length || (n == MIN_MATCH && distance > FAR_FOR_THREE)) continue;
+        if (n <= best_length) continue;
         best_length = n;
         best = (match){(unsigned)n, (unsigned)distance};
         if (n == most || n >= NICE_MATCH) break;
@@ -392,8 +392,8 @@ static void emit(deflater *d, unsigned length, unsigned distance) {
     if (d->n_tokens == BLOCK_TOKENS) write_block(d, false);
 }
 
-/* Lazy matching: a match is taken only if the next position does not have a longer one; otherwise its first byte becomes a
- * literal. `held` is the match at at - 1, if `pending`. */
+/* Lazy matching: a match is taken only if the next position does not have a longer one; otherwise its first byte
+ * becomes a literal. `held` is the match at at - 1, if `pending`. */
 static void compress(deflater *d) {
     match held = {0, 0};
     bool pending = false;
@@ -420,8 +420,8 @@ static void compress(deflater *d) {
 
 int nn_zlib_deflate(const unsigned char *in, size_t len, unsigned char **out, size_t *out_len, tn_err *err) {
     if (len >= 0x80000000u) return tn_fail(err, TN_ENOMEM, "cannot compress %zu bytes: over the limit of 2 GiB", len);
-    /* No block is longer than its stored form: 5 bytes and some bits for every 65535 bytes begun, and blocks hold at least
-     * BLOCK_TOKENS bytes each but for the last. */
+    /* No block is longer than its stored form: 5 bytes and some bits for every 65535 bytes begun, and blocks hold at
+     * least BLOCK_TOKENS bytes each but for the last. */
     size_t bound = len + len / 2048 + 64;
     deflater *d = calloc(1, sizeof *d);
     unsigned char *p = malloc(bound);

@@ -14,8 +14,8 @@ int nn_image_alloc(int64_t width, int64_t height, nn_image *out, tn_err *err) {
     if (width < 1 || height < 1)
         return tn_fail(err, TN_EINPUT, "a picture of %lld x %lld pixels", (long long)width, (long long)height);
     if (width > NN_IMAGE_MAX_PIXELS || height > NN_IMAGE_MAX_PIXELS / width)
-        return tn_fail(err, TN_ENOMEM, "a picture of %lld x %lld pixels is over the limit of %d million", (long long)width,
-                       (long long)height, NN_IMAGE_MAX_PIXELS / 1000000);
+        return tn_fail(err, TN_ENOMEM, "a picture of %lld x %lld pixels is over the limit of %d million",
+                       (long long)width, (long long)height, NN_IMAGE_MAX_PIXELS / 1000000);
     size_t bytes = (size_t)width * (size_t)height * 3;
     unsigned char *rgb = malloc(bytes);
     if (!rgb) return tn_fail(err, TN_ENOMEM, "out of memory for a picture of %zu bytes", bytes);
@@ -72,14 +72,16 @@ static bool starts(const unsigned char *bytes, size_t len, size_t at, const char
 int nn_image_decode(const unsigned char *bytes, size_t len, const char *name, nn_image *out, tn_err *err) {
     if (len == 0) return tn_fail(err, TN_EINPUT, "%s: the file is empty", name);
     if (starts(bytes, len, 0, "\x89PNG", 4)) return nn_png_decode(bytes, len, name, out, err);
-    if (starts(bytes, len, 0, "P5", 2) || starts(bytes, len, 0, "P6", 2)) return nn_ppm_decode(bytes, len, name, out, err);
+    if (starts(bytes, len, 0, "P5", 2) || starts(bytes, len, 0, "P6", 2))
+        return nn_ppm_decode(bytes, len, name, out, err);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         const struct magic *k = known + i;
         if (starts(bytes, len, k->at, k->bytes, k->len))
-            return tn_fail(err, TN_EUNSUPPORTED, "%s: expected PNG, PPM or PGM, got %s (hint: %s)", name, k->format, k->hint);
+            return tn_fail(err, TN_EUNSUPPORTED, "%s: expected PNG, PPM or PGM, got %s (hint: %s)", name, k->format,
+                           k->hint);
     }
-    return tn_fail(err, TN_EINPUT, "%s: not a picture: neither PNG, PPM nor PGM, nor another format known by its first bytes",
-                   name);
+    return tn_fail(err, TN_EINPUT,
+                   "%s: not a picture: neither PNG, PPM nor PGM, nor another format known by its first bytes", name);
 }
 
 int nn_image_load(const char *path, nn_image *out, tn_err *err) {

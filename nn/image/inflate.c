@@ -9,19 +9,20 @@
 #include "tensor/io/bytes.h"
 
 enum {
-    MAX_BITS = 15,    /* longest Huffman code, RFC 1951 3.2.7 */
-    FAST_BITS = 10,   /* codes up to this length are one table look-up */
+    MAX_BITS = 15,  /* longest Huffman code, RFC 1951 3.2.7 */
+    FAST_BITS = 10, /* codes up to this length are one table look-up */
     LITLEN_CODES = 288,
-    DIST_CODES = 32,  /* 30 and 31 never occur in valid data but take part in the fixed code */
+    DIST_CODES = 32, /* 30 and 31 never occur in valid data but take part in the fixed code */
     LENLEN_CODES = 19,
     END_OF_BLOCK = 256
 };
 
-/* A canonical Huffman code. `fast` is indexed by the next FAST_BITS bits of the stream: length << 9 | symbol, or 0 where the
- * code is longer or does not exist. Longer codes are found by comparing with the first code of each length. */
+/* A canonical Huffman code. `fast` is indexed by the next FAST_BITS bits of the stream: length << 9 | symbol, or 0
+ * where the code is longer or does not exist. Longer codes are found by comparing with the first code of each
+ * length. */
 typedef struct huffman {
     uint16_t fast[1 << FAST_BITS];
-    uint16_t count[MAX_BITS + 1]; /* codes of each length */
+    uint16_t count[MAX_BITS + 1];  /* codes of each length */
     uint16_t symbol[LITLEN_CODES]; /* in order of their codes */
 } huffman;
 
@@ -32,8 +33,8 @@ typedef struct sink {
     bool grow;
 } sink;
 
-/* Bits come from the low end of `bits`. Past the end of the input the reader supplies zeros and counts them in `padding`: once
- * more bits are used than there were, count falls below padding. */
+/* Bits come from the low end of `bits`. Past the end of the input the reader supplies zeros and counts them in
+ * `padding`: once more bits are used than there were, count falls below padding. */
 typedef struct inflater {
     const unsigned char *in;
     size_t len, pos;
@@ -47,9 +48,11 @@ typedef struct inflater {
 /* RFC 1951 3.2.5: lengths 3..258 by symbol - 257, distances 1..32768 by symbol. */
 static const uint16_t length_base[29] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
                                          31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
-static const uint8_t length_extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
-static const uint16_t dist_base[30] = {1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129,
-                                       193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
+static const uint8_t length_extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
+                                         2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
+static const uint16_t dist_base[30] = {1,    2,    3,    4,    5,    7,    9,    13,    17,    25,
+                                       33,   49,   65,   97,   129,  193,  257,  385,   513,   769,
+                                       1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
 static const uint8_t dist_extra[30] = {0, 0, 0, 0, 1, 1, 2, 2,  3,  3,  4,  4,  5,  5,  6,
                                        6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13};
 
@@ -95,8 +98,9 @@ static unsigned reverse(unsigned code, unsigned n) {
     return r;
 }
 
-/* Builds the canonical code of RFC 1951 3.2.2 from code lengths. Over-subscribed sets are refused, and incomplete ones except
- * the two the format needs: no code at all, and (not for the code lengths' own code) a single code of one bit. */
+/* Builds the canonical code of RFC 1951 3.2.2 from code lengths. Over-subscribed sets are refused, and incomplete ones
+ * except the two the format needs: no code at all, and (not for the code lengths' own code) a single code of one
+ * bit. */
 static int build(inflater *s, huffman *h, const uint8_t *lengths, unsigned n, const char *name) {
     unsigned first[MAX_BITS + 1], next[MAX_BITS + 1], at[MAX_BITS + 1], code = 0, used = 0;
     memset(h->count, 0, sizeof h->count);
@@ -121,7 +125,8 @@ static int build(inflater *s, huffman *h, const uint8_t *lengths, unsigned n, co
         if (!b) continue;
         h->symbol[at[b] + next[b] - first[b]] = (uint16_t)i;
         if (b <= FAST_BITS) {
-            for (unsigned k = reverse(next[b], b); k < 1u << FAST_BITS; k += 1u << b) h->fast[k] = (uint16_t)(b << 9 | i);
+            for (unsigned k = reverse(next[b], b); k < 1u << FAST_BITS; k += 1u << b)
+                h->fast[k] = (uint16_t)(b << 9 | i);
         }
         next[b]++;
     }
@@ -155,8 +160,8 @@ static inline int decode(inflater *s, const huffman *h) {
 static int more_room(inflater *s, size_t need) {
     sink *o = &s->out;
     if (need > o->cap - o->n)
-        return tn_fail(s->err, o->grow ? TN_ENOMEM : TN_EINPUT,
-                       "compressed data: holds more than the %zu bytes %s", o->cap, o->grow ? "allowed" : "expected");
+        return tn_fail(s->err, o->grow ? TN_ENOMEM : TN_EINPUT, "compressed data: holds more than the %zu bytes %s",
+                       o->cap, o->grow ? "allowed" : "expected");
     if (!o->grow) return 0;
     size_t room = o->room > o->cap / 2 ? o->cap : o->room * 2;
     if (room < o->n + need) room = o->n + need;
@@ -238,8 +243,8 @@ static int fixed_codes(inflater *s) { /* RFC 1951 3.2.6 */
     return build(s, &s->dist, lengths, DIST_CODES, "fixed");
 }
 
-/* The code lengths of both codes, themselves run-length and Huffman coded (RFC 1951 3.2.7); runs may cross from one code into
- * the other. The code for the lengths borrows s->litlen, which is built afterwards. */
+/* The code lengths of both codes, themselves run-length and Huffman coded (RFC 1951 3.2.7); runs may cross from one
+ * code into the other. The code for the lengths borrows s->litlen, which is built afterwards. */
 static int read_lengths(inflater *s, uint8_t *lengths, unsigned total) {
     for (unsigned i = 0; i < total;) {
         refill(s);

@@ -10,7 +10,8 @@ const unsigned char nn_png_signature[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a
 int nn_png_start(const unsigned char *bytes, size_t len, size_t *pos, tn_err *err) {
     if (len < 8 || memcmp(bytes, nn_png_signature, 4) != 0) return tn_fail(err, TN_EINPUT, "not a PNG");
     if (memcmp(bytes, nn_png_signature, 8) != 0)
-        return tn_fail(err, TN_EINPUT, "PNG signature is damaged (hint: the file was copied as text, with line ends changed)");
+        return tn_fail(err, TN_EINPUT,
+                       "PNG signature is damaged (hint: the file was copied as text, with line ends changed)");
     *pos = 8;
     return 0;
 }
@@ -30,12 +31,12 @@ int nn_png_next(const unsigned char *bytes, size_t len, size_t *pos, nn_png_chun
         if (c < 'a' || c > 'z') return tn_fail(err, TN_EINPUT, "PNG chunk at byte %zu has no valid type", *pos);
     }
     if (n > left - 12)
-        return tn_fail(err, TN_EINPUT, "PNG chunk %s at byte %zu claims %lu bytes, the file has %zu more", chunk->type, *pos,
-                       (unsigned long)n, left - 12);
+        return tn_fail(err, TN_EINPUT, "PNG chunk %s at byte %zu claims %lu bytes, the file has %zu more", chunk->type,
+                       *pos, (unsigned long)n, left - 12);
     uint32_t want = tn_be32(p + 8 + n), got = nn_crc32(NN_CRC32_INIT, p + 4, (size_t)n + 4);
     if (want != got)
-        return tn_fail(err, TN_EINPUT, "PNG chunk %s at byte %zu is damaged: CRC is %08lx, the file says %08lx", chunk->type, *pos,
-                       (unsigned long)got, (unsigned long)want);
+        return tn_fail(err, TN_EINPUT, "PNG chunk %s at byte %zu is damaged: CRC is %08lx, the file says %08lx",
+                       chunk->type, *pos, (unsigned long)got, (unsigned long)want);
     chunk->data = p + 8;
     chunk->len = n;
     *pos += (size_t)n + 12;

@@ -1,4 +1,5 @@
-/* The outer layer of PNG, shared by its readers and writers: signature, then chunks of length, type, data, CRC (PNG 5). */
+/* The outer layer of PNG, shared by its readers and writers: signature, then chunks of length, type, data, CRC (PNG
+ * 5). */
 #ifndef NN_PNG_CHUNK_H
 #define NN_PNG_CHUNK_H
 
@@ -24,7 +25,8 @@ bool nn_png_is(const nn_png_chunk *chunk, const char *type);
 
 /* Starts a chunk at `to`; returns where its data go. */
 unsigned char *nn_png_begin(unsigned char *to, const char *type);
-/* Ends the chunk that began at `start` and whose data end at `end`: fills in the length, appends the CRC. Returns its end. */
+/* Ends the chunk that began at `start` and whose data end at `end`: fills in the length, appends the CRC. Returns its
+ * end. */
 unsigned char *nn_png_end(unsigned char *start, unsigned char *end);
 
 /* Bytes of a text's chunk at most; 0 with an error where its key or value cannot be written. */

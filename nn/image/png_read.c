@@ -27,7 +27,8 @@ typedef struct png {
 
 static int read_header(png *p, const nn_png_chunk *c, tn_err *err) {
     if (nn_png_is(c, "CgBI"))
-        return tn_fail(err, TN_EUNSUPPORTED, "Apple's variant of PNG for iPhones (hint: pngcrush -revert-iphone-optimizations)");
+        return tn_fail(err, TN_EUNSUPPORTED,
+                       "Apple's variant of PNG for iPhones (hint: pngcrush -revert-iphone-optimizations)");
     if (!nn_png_is(c, "IHDR")) return tn_fail(err, TN_EINPUT, "PNG starts with chunk %s, expected IHDR", c->type);
     if (c->len != 13) return tn_fail(err, TN_EINPUT, "PNG chunk IHDR has %zu bytes, expected 13", c->len);
     p->width = tn_be32(c->data), p->height = tn_be32(c->data + 4);
@@ -35,17 +36,23 @@ static int read_header(png *p, const nn_png_chunk *c, tn_err *err) {
     if (p->width == 0 || p->height == 0 || p->width > INT32_MAX || p->height > INT32_MAX)
         return tn_fail(err, TN_EINPUT, "PNG of %lu x %lu pixels", (unsigned long)p->width, (unsigned long)p->height);
     if (p->height > NN_IMAGE_MAX_PIXELS / p->width)
-        return tn_fail(err, TN_ENOMEM, "PNG of %lu x %lu pixels is over the limit of %d million", (unsigned long)p->width,
-                       (unsigned long)p->height, NN_IMAGE_MAX_PIXELS / 1000000);
+        return tn_fail(err, TN_ENOMEM, "PNG of %lu x %lu pixels is over the limit of %d million",
+                       (unsigned long)p->width, (unsigned long)p->height, NN_IMAGE_MAX_PIXELS / 1000000);
     /* Bit d is set where depth d is allowed for the colour type. */
-    static const uint32_t depths[7] = {1u << 1 | 1u << 2 | 1u << 4 | 1u << 8 | 1u << 16, 0, 1u << 8 | 1u << 16,
-                                       1u << 1 | 1u << 2 | 1u << 4 | 1u << 8, 1u << 8 | 1u << 16, 0, 1u << 8 | 1u << 16};
+    static const uint32_t depths[7] = {1u << 1 | 1u << 2 | 1u << 4 | 1u << 8 | 1u << 16,
+                                       0,
+                                       1u << 8 | 1u << 16,
+                                       1u << 1 | 1u << 2 | 1u << 4 | 1u << 8,
+                                       1u << 8 | 1u << 16,
+                                       0,
+                                       1u << 8 | 1u << 16};
     static const unsigned char channels[7] = {1, 0, 3, 1, 2, 0, 4};
     if (p->colour > 6 || p->depth > 16 || !(depths[p->colour] >> p->depth & 1))
-        return tn_fail(err, TN_EINPUT, "PNG of colour type %u with %u bits: there is no such thing", p->colour, p->depth);
+        return tn_fail(err, TN_EINPUT, "PNG of colour type %u with %u bits: there is no such thing", p->colour,
+                       p->depth);
     if (c->data[10] != 0 || c->data[11] != 0 || c->data[12] > 1)
-        return tn_fail(err, TN_EUNSUPPORTED, "PNG of compression %u, filter %u, interlace %u, expected 0, 0, 0 or 1", c->data[10],
-                       c->data[11], c->data[12]);
+        return tn_fail(err, TN_EUNSUPPORTED, "PNG of compression %u, filter %u, interlace %u, expected 0, 0, 0 or 1",
+                       c->data[10], c->data[11], c->data[12]);
     p->channels = channels[p->colour];
     p->interlaced = c->data[12] == 1;
     return 0;
@@ -78,7 +85,8 @@ static int check_transparency(png *p, const nn_png_chunk *c, tn_err *err) {
 static int read_chunks(png *p, const unsigned char *bytes, size_t len, tn_err *err) {
     size_t pos;
     nn_png_chunk c;
-    if (nn_png_start(bytes, len, &pos, err) || nn_png_next(bytes, len, &pos, &c, err) || read_header(p, &c, err)) return -1;
+    if (nn_png_start(bytes, len, &pos, err) || nn_png_next(bytes, len, &pos, &c, err) || read_header(p, &c, err))
+        return -1;
     bool data_over = false;
     for (;;) {
         if (nn_png_next(bytes, len, &pos, &c, err)) return -1;
@@ -128,7 +136,8 @@ static int join_data(png *p, const unsigned char *bytes, size_t len, tn_err *err
 typedef struct pass {
     unsigned char x, y, dx, dy; /* first pixel and steps */
 } pass;
-static const pass adam7[7] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4}, {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
+static const pass adam7[7] = {{0, 0, 8, 8}, {4, 0, 8, 8}, {0, 4, 4, 8}, {2, 0, 4, 4},
+                              {0, 2, 2, 4}, {1, 0, 2, 2}, {0, 1, 1, 2}};
 static const pass plain[1] = {{0, 0, 1, 1}};
 
 static size_t steps(uint32_t size, unsigned first, unsigned step) {
@@ -142,12 +151,13 @@ static size_t pass_bytes(const png *p, const pass *s) {
     return w ? h * (1 + row_bytes(p, w)) : 0; /* a pass without columns has no rows either */
 }
 
-/* Undoes the filter of one row in place (PNG 9.2). `above` is the row before, of zeros for the first; `bpp` the bytes of a whole
- * pixel, at least 1: the first pixel has zeros to its left. */
+/* Undoes the filter of one row in place (PNG 9.2). `above` is the row before, of zeros for the first; `bpp` the bytes
+ * of a whole pixel, at least 1: the first pixel has zeros to its left. */
 static int unfilter(unsigned type, unsigned char *row, const unsigned char *above, size_t n, size_t bpp, tn_err *err) {
     size_t head = bpp < n ? bpp : n;
     switch (type) {
-    case 0: break;
+    case 0:
+        break;
     case 1:
         for (size_t i = bpp; i < n; i++) row[i] = (unsigned char)(row[i] + row[i - bpp]);
         break;
@@ -160,9 +170,11 @@ static int unfilter(unsigned type, unsigned char *row, const unsigned char *abov
         break;
     case 4:
         for (size_t i = 0; i < head; i++) row[i] = (unsigned char)(row[i] + above[i]);
-        for (size_t i = bpp; i < n; i++) row[i] = (unsigned char)(row[i] + nn_png_paeth(row[i - bpp], above[i], above[i - bpp]));
+        for (size_t i = bpp; i < n; i++)
+            row[i] = (unsigned char)(row[i] + nn_png_paeth(row[i - bpp], above[i], above[i - bpp]));
         break;
-    default: return tn_fail(err, TN_EINPUT, "PNG row filter %u, expected 0 to 4", type);
+    default:
+        return tn_fail(err, TN_EINPUT, "PNG row filter %u, expected 0 to 4", type);
     }
     return 0;
 }
@@ -211,11 +223,12 @@ static int read_pass(const png *p, const pass *s, unsigned char *raw, const unsi
     return 0;
 }
 
-/* The decompressed rows of all passes; *len must be what the header asks for, and the stream must end where the data end. */
+/* The decompressed rows of all passes: exactly the len bytes that the header asks for, from a stream that ends where
+ * the image data end. */
 static int inflate_rows(const png *p, size_t len, unsigned char **rows, tn_err *err) {
     if (len / NN_INFLATE_MAX_RATIO > p->data_len)
-        return tn_fail(err, TN_EINPUT, "PNG of %lu x %lu pixels has only %zu bytes of image data", (unsigned long)p->width,
-                       (unsigned long)p->height, p->data_len);
+        return tn_fail(err, TN_EINPUT, "PNG of %lu x %lu pixels has only %zu bytes of image data",
+                       (unsigned long)p->width, (unsigned long)p->height, p->data_len);
     unsigned char *raw = malloc(len);
     if (!raw) return tn_fail(err, TN_ENOMEM, "out of memory for %zu bytes of pixels", len);
     size_t used = 0, got = 0;
@@ -238,7 +251,8 @@ static int read_pixels(const png *p, nn_image *out, tn_err *err) {
     if (inflate_rows(p, total, &raw, err)) return -1;
     unsigned char *zeros = calloc(row_bytes(p, p->width), 1);
     nn_image image = {0, 0, NULL};
-    int rc = zeros ? nn_image_alloc(p->width, p->height, &image, err) : tn_fail(err, TN_ENOMEM, "out of memory for a row");
+    int rc =
+        zeros ? nn_image_alloc(p->width, p->height, &image, err) : tn_fail(err, TN_ENOMEM, "out of memory for a row");
     for (size_t i = 0; rc == 0 && i < n_passes; i++) {
         rc = read_pass(p, passes + i, raw + at, zeros, image.rgb, err);
         at += pass_bytes(p, passes + i);

@@ -35,7 +35,8 @@ static long next_code_point(const unsigned char **p) {
         if ((s[i] & 0xc0) != 0x80) return -1;
         v = v << 6 | (s[i] & 0x3f);
     }
-    if ((more == 2 && (v < 0x800 || (v >= 0xd800 && v < 0xe000))) || (more == 3 && (v < 0x10000 || v > 0x10ffff))) return -1;
+    if ((more == 2 && (v < 0x800 || (v >= 0xd800 && v < 0xe000))) || (more == 3 && (v < 0x10000 || v > 0x10ffff)))
+        return -1;
     *p = s + 1 + more;
     return v;
 }
@@ -125,7 +126,8 @@ static int add_text(const nn_png_chunk *c, nn_texts *texts, size_t *left, tn_err
     if (texts->n == NN_PNG_MAX_TEXTS) return tn_fail(err, TN_ENOMEM, "PNG has more than %d texts", NN_PNG_MAX_TEXTS);
     unsigned char *inflated = NULL;
     if (t.compressed) {
-        if (nn_zlib_inflate_alloc(t.text, t.len, *left, &inflated, &t.len, err)) return tn_fail_in(err, "PNG chunk %s", c->type);
+        if (nn_zlib_inflate_alloc(t.text, t.len, *left, &inflated, &t.len, err))
+            return tn_fail_in(err, "PNG chunk %s", c->type);
         t.text = inflated;
     }
     int rc = 0;
@@ -158,7 +160,8 @@ int nn_png_texts(const unsigned char *bytes, size_t len, const char *name, nn_te
     while (rc == 0) {
         rc = nn_png_next(bytes, len, &pos, &c, err);
         if (rc || nn_png_is(&c, "IEND")) break;
-        if (nn_png_is(&c, "tEXt") || nn_png_is(&c, "zTXt") || nn_png_is(&c, "iTXt")) rc = add_text(&c, &texts, &left, err);
+        if (nn_png_is(&c, "tEXt") || nn_png_is(&c, "zTXt") || nn_png_is(&c, "iTXt"))
+            rc = add_text(&c, &texts, &left, err);
     }
     if (rc) {
         nn_texts_free(&texts);
@@ -175,7 +178,8 @@ size_t nn_png_text_room(const nn_text *t, tn_err *err) {
     long top = highest(t->key, &n);
     bool spaces = t->key[0] == ' ' || (n && t->key[strlen(t->key) - 1] == ' ') || strstr(t->key, "  ");
     if (top < 0 || top > 255 || n < 1 || n > 79 || spaces) {
-        tn_fail(err, TN_EINPUT, "PNG text key \"%.100s\": expected 1 to 79 characters of Latin-1, words one space apart", t->key);
+        tn_fail(err, TN_EINPUT,
+                "PNG text key \"%.100s\": expected 1 to 79 characters of Latin-1, words one space apart", t->key);
         return 0;
     }
     if (highest(t->value, &chars) < 0) {
@@ -183,7 +187,8 @@ size_t nn_png_text_room(const nn_text *t, tn_err *err) {
         return 0;
     }
     if (len > NN_PNG_MAX_TEXT_BYTES) {
-        tn_fail(err, TN_ENOMEM, "PNG text \"%.100s\" has %zu bytes, over the limit of %u", t->key, len, NN_PNG_MAX_TEXT_BYTES);
+        tn_fail(err, TN_ENOMEM, "PNG text \"%.100s\" has %zu bytes, over the limit of %u", t->key, len,
+                NN_PNG_MAX_TEXT_BYTES);
         return 0;
     }
     return 12 + n + 5 + len;

@@ -12,18 +12,28 @@ enum { BPP = 3, N_FILTERS = 5 };
 
 /* ---- pixels ---- */
 
-/* Filters a row of n bytes with one of the types 0..4; the row before the first is of zeros. Returns the sum of the magnitudes of
- * the result read as signed bytes: the smaller, the better it compresses, as a rule (PNG 12.7). */
-static uint64_t filter_row(int type, const unsigned char *row, const unsigned char *above, size_t n, unsigned char *to) {
+/* Filters a row of n bytes with one of the types 0..4; the row before the first is of zeros. Returns the sum of the
+ * magnitudes of the result read as signed bytes: the smaller, the better it compresses, as a rule (PNG 12.7). */
+static uint64_t filter_row(int type, const unsigned char *row, const unsigned char *above, size_t n,
+                           unsigned char *to) {
     uint64_t sum = 0;
     for (size_t i = 0; i < n; i++) {
         int left = i >= BPP ? row[i - BPP] : 0, corner = i >= BPP ? above[i - BPP] : 0, guess = 0;
         switch (type) {
-        case 1: guess = left; break;
-        case 2: guess = above[i]; break;
-        case 3: guess = (left + above[i]) / 2; break;
-        case 4: guess = nn_png_paeth(left, above[i], corner); break;
-        default: break;
+        case 1:
+            guess = left;
+            break;
+        case 2:
+            guess = above[i];
+            break;
+        case 3:
+            guess = (left + above[i]) / 2;
+            break;
+        case 4:
+            guess = nn_png_paeth(left, above[i], corner);
+            break;
+        default:
+            break;
         }
         to[i] = (unsigned char)(row[i] - guess);
         sum += to[i] < 128 ? to[i] : 256u - to[i];

@@ -7,8 +7,8 @@
 
 #include "tensor/io/sys.h"
 
-/* One number of the header, behind white space and comments (from # to the end of the line). Returns -1 where there is none or
- * it is over `most`. */
+/* One number of the header, behind white space and comments (from # to the end of the line). Returns -1 where there is
+ * none or it is over `most`. */
 static int64_t header_number(const unsigned char *p, size_t len, size_t *pos, int64_t most) {
     size_t i = *pos;
     for (; i < len; i++) {
@@ -29,7 +29,8 @@ static int64_t header_number(const unsigned char *p, size_t len, size_t *pos, in
     return v;
 }
 
-/* n samples of one or two bytes (big-endian) to 8 bits, each written `copies` times. The index of a sample over maxval, or n. */
+/* n samples of one or two bytes (big-endian) to 8 bits, each written `copies` times. The index of a sample over
+ * maxval, or n. */
 static size_t convert(const unsigned char *p, size_t n, int64_t maxval, size_t copies, unsigned char *rgb) {
     unsigned char table[256] = {0};
     for (int64_t v = 0; v <= maxval && v < 256; v++) table[v] = (unsigned char)rint((double)v / (double)maxval * 255.0);
@@ -52,8 +53,8 @@ int nn_ppm_decode(const unsigned char *bytes, size_t len, const char *name, nn_i
     if (maxval < 1 || pos >= len) return tn_fail(err, TN_EINPUT, "%s: bad PPM header at byte %zu", name, pos);
     pos++; /* exactly one white space before the samples */
     if (width < 1 || height < 1 || width > NN_IMAGE_MAX_PIXELS || height > NN_IMAGE_MAX_PIXELS / width)
-        return tn_fail(err, TN_EINPUT, "%s: PPM of %lld x %lld pixels, expected 1 to %d million", name, (long long)width,
-                       (long long)height, NN_IMAGE_MAX_PIXELS / 1000000);
+        return tn_fail(err, TN_EINPUT, "%s: PPM of %lld x %lld pixels, expected 1 to %d million", name,
+                       (long long)width, (long long)height, NN_IMAGE_MAX_PIXELS / 1000000);
     size_t samples = (size_t)width * (size_t)height * channels, need = samples * (maxval > 255 ? 2 : 1);
     if (need > len - pos)
         return tn_fail(err, TN_EINPUT, "%s: truncated, expected %zu bytes of samples, got %zu", name, need, len - pos);

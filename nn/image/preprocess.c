@@ -27,8 +27,8 @@ void nn_flip(nn_image *image) {
     }
 }
 
-int nn_training_picture(const nn_image *in, int64_t size, enum nn_filter filter, bool center_crop, bool flip, nn_image *out,
-                        tn_err *err) {
+int nn_training_picture(const nn_image *in, int64_t size, enum nn_filter filter, bool center_crop, bool flip,
+                        nn_image *out, tn_err *err) {
     nn_image square = {0, 0, NULL};
     if (center_crop) {
         int64_t side = in->width < in->height ? in->width : in->height;
@@ -50,7 +50,8 @@ void nn_image_to_signed(const nn_image *in, float *out) {
 int nn_clip_resize(const nn_image *in, int64_t size, nn_image *out, tn_err *err) {
     bool tall = in->height > in->width;
     int64_t shorter = tall ? in->width : in->height, longer = tall ? in->height : in->width;
-    if (size < 1 || size > NN_IMAGE_MAX_PIXELS) return tn_fail(err, TN_EINPUT, "a picture of size %lld", (long long)size);
+    if (size < 1 || size > NN_IMAGE_MAX_PIXELS)
+        return tn_fail(err, TN_EINPUT, "a picture of size %lld", (long long)size);
     int64_t scaled = size * longer / shorter;
     return nn_resize(in, tall ? size : scaled, tall ? scaled : size, NN_BICUBIC, out, err);
 }
@@ -62,8 +63,8 @@ static int64_t crop_start(int64_t length, int64_t size, enum nn_crop_rule rule) 
     return rule == NN_CROP_HALF_EVEN && odd && half % 2 != 0 ? half + 1 : half;
 }
 
-int nn_clip_preprocess(const nn_image *in, int64_t size, enum nn_crop_rule rule, const float mean[3], const float std[3],
-                       float *out, tn_err *err) {
+int nn_clip_preprocess(const nn_image *in, int64_t size, enum nn_crop_rule rule, const float mean[3],
+                       const float std[3], float *out, tn_err *err) {
     nn_image picture;
     if (nn_clip_resize(in, size, &picture, err)) return -1;
     int64_t left = crop_start(picture.width, size, rule), top = crop_start(picture.height, size, rule);
@@ -85,7 +86,8 @@ int nn_image_from_signed(const float *in, int64_t width, int64_t height, nn_imag
         float x = in[i] / 2.0f + 0.5f;
         if (isnan(x)) {
             nn_image_free(&result);
-            return tn_fail(err, TN_ENUMERIC, "the picture has NaN at channel %lld, pixel %lld", (long long)(i / n), (long long)(i % n));
+            return tn_fail(err, TN_ENUMERIC, "the picture has NaN at channel %lld, pixel %lld", (long long)(i / n),
+                           (long long)(i % n));
         }
         x = x < 0.0f ? 0.0f : x > 1.0f ? 1.0f : x;
         result.rgb[i % n * 3 + i / n] = (unsigned char)rintf(x * 255.0f);

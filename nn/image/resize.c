@@ -8,7 +8,8 @@
 #include "tensor/dmath.h"
 
 #define PI 3.14159265358979323846
-#define WEIGHT_BITS 22 /* an int32 holds 8 bits of sample, 22 of weight, and 2 for sums of weights above 1 and the sign */
+#define WEIGHT_BITS                                                                                                    \
+    22 /* an int32 holds 8 bits of sample, 22 of weight, and 2 for sums of weights above 1 and the sign */
 
 /* ---- filters ---- */
 
@@ -49,7 +50,7 @@ static const struct filter {
     double (*weight)(double);
     double support; /* the weight is 0 from this distance on */
 } filters[] = {
-    [NN_NEAREST] = {"nearest", NULL, 0.0},      [NN_BOX] = {"box", box, 0.5},
+    [NN_NEAREST] = {"nearest", NULL, 0.0},       [NN_BOX] = {"box", box, 0.5},
     [NN_BILINEAR] = {"bilinear", bilinear, 1.0}, [NN_HAMMING] = {"hamming", hamming, 1.0},
     [NN_BICUBIC] = {"bicubic", bicubic, 2.0},    [NN_LANCZOS] = {"lanczos", lanczos, 3.0},
 };
@@ -61,7 +62,8 @@ int nn_filter_parse(const char *name, enum nn_filter *out, tn_err *err) {
             return 0;
         }
     }
-    return tn_fail(err, TN_EUSAGE, "resize filter \"%s\", expected nearest, box, bilinear, hamming, bicubic or lanczos", name);
+    return tn_fail(err, TN_EUSAGE, "resize filter \"%s\", expected nearest, box, bilinear, hamming, bicubic or lanczos",
+                   name);
 }
 
 /* ---- weights of one axis ---- */
@@ -139,7 +141,8 @@ static void horizontal_u8(const unsigned char *in, int64_t in_width, int64_t row
     }
 }
 
-/* [in_height, n] -> [a->out, n], n bytes a row; sums has room for n. Whole rows are added up, so that memory is read in order. */
+/* [in_height, n] -> [a->out, n], n bytes a row; sums has room for n. Whole rows are added up, so that memory is read
+ * in order. */
 static void vertical_u8(const unsigned char *in, int64_t n, const axis *a, int32_t *sums, unsigned char *out) {
     for (int64_t y = 0; y < a->out; y++, out += n) {
         const int32_t *w = a->fixed + y * a->stride;
@@ -176,8 +179,9 @@ static void vertical_f32(const float *in, int64_t n, const axis *a, float *out) 
 
 /* ---- nearest ---- */
 
-/* index[i] = the input position under the centre of output position i. The centres are added up step by step, not multiplied
- * out: Pillow does so, and where a centre falls on the edge between two pixels the rounding of the sum decides. */
+/* index[i] = the input position under the centre of output position i. The centres are added up step by step, not
+ * multiplied out: Pillow does so, and where a centre falls on the edge between two pixels the rounding of the sum
+ * decides. */
 static void nearest_positions(int64_t in, int64_t out, int64_t *index) {
     double step = (double)in / (double)out, centre = step * 0.5;
     for (int64_t i = 0; i < out; i++, centre += step) {
@@ -187,10 +191,12 @@ static void nearest_positions(int64_t in, int64_t out, int64_t *index) {
 }
 
 /* Copies pixels of `size` bytes, [in_height, in_width] -> [height, width]. */
-static int nearest(const void *in, int64_t in_width, int64_t in_height, int64_t width, int64_t height, size_t size, void *out,
-                   tn_err *err) {
+static int nearest(const void *in, int64_t in_width, int64_t in_height, int64_t width, int64_t height, size_t size,
+                   void *out, tn_err *err) {
     int64_t *column = array(width + height, sizeof *column);
-    if (!column) return tn_fail(err, TN_ENOMEM, "out of memory for resizing to %lld x %lld", (long long)width, (long long)height);
+    if (!column)
+        return tn_fail(err, TN_ENOMEM, "out of memory for resizing to %lld x %lld", (long long)width,
+                       (long long)height);
     int64_t *row = column + width;
     nearest_positions(in_width, width, column);
     nearest_positions(in_height, height, row);
@@ -219,7 +225,8 @@ static int resize_height(const nn_image *in, int64_t height, const struct filter
     axis a;
     if (axis_make(&a, in->height, height, f, err)) return -1;
     int32_t *sums = array(in->width * 3, sizeof *sums);
-    int rc = sums ? nn_image_alloc(in->width, height, out, err) : tn_fail(err, TN_ENOMEM, "out of memory for resizing a row");
+    int rc = sums ? nn_image_alloc(in->width, height, out, err)
+                  : tn_fail(err, TN_ENOMEM, "out of memory for resizing a row");
     if (rc == 0) vertical_u8(in->rgb, in->width * 3, &a, sums, out->rgb);
     free(sums);
     axis_free(&a);
@@ -240,8 +247,8 @@ int nn_resize(const nn_image *in, int64_t width, int64_t height, enum nn_filter 
         return 0;
     }
     if (width < 1 || height < 1 || width > NN_IMAGE_MAX_PIXELS || height > NN_IMAGE_MAX_PIXELS / width)
-        return tn_fail(err, TN_ENOMEM, "cannot resize to %lld x %lld pixels: expected 1 to %d million", (long long)width,
-                       (long long)height, NN_IMAGE_MAX_PIXELS / 1000000);
+        return tn_fail(err, TN_ENOMEM, "cannot resize to %lld x %lld pixels: expected 1 to %d million",
+                       (long long)width, (long long)height, NN_IMAGE_MAX_PIXELS / 1000000);
     if (same_width) return resize_height(in, height, f, out, err);
     if (same_height) return resize_width(in, width, f, out, err);
     nn_image half;
@@ -251,8 +258,8 @@ int nn_resize(const nn_image *in, int64_t width, int64_t height, enum nn_filter 
     return rc;
 }
 
-int nn_resize_f32(const float *in, int64_t in_width, int64_t in_height, int64_t width, int64_t height, enum nn_filter filter,
-                  float *out, tn_err *err) {
+int nn_resize_f32(const float *in, int64_t in_width, int64_t in_height, int64_t width, int64_t height,
+                  enum nn_filter filter, float *out, tn_err *err) {
     TN_REQUIRE(in_width > 0 && in_height > 0 && width > 0 && height > 0);
     if (filter == NN_NEAREST || (width == in_width && height == in_height))
         return nearest(in, in_width, in_height, width, height, sizeof *in, out, err);
@@ -272,7 +279,9 @@ int nn_resize_f32(const float *in, int64_t in_width, int64_t in_height, int64_t 
         vertical_f32(in, width, &ay, out);
     }
     axis_free(&ax), axis_free(&ay);
-    if (!half) return tn_fail(err, TN_ENOMEM, "out of memory for resizing to %lld x %lld", (long long)width, (long long)height);
+    if (!half)
+        return tn_fail(err, TN_ENOMEM, "out of memory for resizing to %lld x %lld", (long long)width,
+                       (long long)height);
     free(half);
     return 0;
 }
