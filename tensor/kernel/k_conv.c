@@ -137,40 +137,56 @@ static void pack_cols_x_turned(const void *ctx, int64_t unused, int64_t k0, int6
 }
 
 /* dy as [O, B P Q]: a plain matrix per image. */
-static void pack_dy(const void *ctx, int64_t unused, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst) {
+static void pack_dy(const void *ctx, int64_t unused, int64_t m0, int64_t rows, int64_t height, int64_t k0, int64_t kc, float *dst) {
     const k_conv *p = ctx;
     int64_t pixels = p->P * p->Q;
     gemm_view v = {p->dy, TN_F32, pixels, p->O * pixels, 0};
     (void)unused;
-    for (int64_t k = 0, n; k < kc; k += n) {
-        int64_t pos = (k0 + k) % pixels;
-        n = min64(kc - k, pixels - pos);
-        K(pack_a_view)(&v, (k0 + k) / pixels, m0, rows, pos, n, dst + k * rows);
+    for (int64_t m = 0; m < rows; m += height)
+        for (int64_t k = 0, n, h = min64(height, rows - m); k < kc; k += n) {
+            int64_t pos = (k0 + k) % pixels;
+            n = min64(kc - k, pixels - pos);
+            K(pack_a_view)(&v, (k0 + k) / pixels, m0 + m, h, h, pos, n, dst + m * kc + k * h);
+        }
+}
+
+/* dst[k][rows] = n <= 16 taps of `rows` consecutive channels of w, the first at element `at`. The panel ends `room` elements from
+ * dst, and the next one stands there: no vector may reach beyond. */
+static void pack_taps(const k_conv *p, int64_t at, int64_t rows, int64_t n, int64_t room, float *dst) {
+    int64_t taps = p->KH * p->KW, size = p->O * p->C * taps;
+    v16 r[16];
+    for (int64_t i = 0; i < 16; i++, at += taps) {
+        if (i >= rows)
+            r[i] = v_zero();
+        else /* the next channel's taps come along where they exist, and are dropped below */
+            r[i] = at + 16 <= size ? v_load_typed(p->w, p->w_type, at) : v_loadn_typed(p->w, p->w_type, at, n);
+    }
+    v_transpose_rows(r, rows);
+    for (int64_t i = 0; i < n; i++) {
+        if (i * rows + V_LANES <= room)
+            v_store(dst + i * rows, r[i]);
+        else
+            v_storen(dst + i * rows, r[i], rows);
     }
 }
 
-/* w' [C, (o, i, j)]: for one o, `rows` channels of consecutive taps, turned in registers. */
-static void pack_w_swapped(const void *ctx, int64_t unused, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst) {
+/* w' [C, (o, i, j)]. The channels of one o lie together, so all panels take theirs before the next o. */
+static void pack_w_swapped(const void *ctx, int64_t unused, int64_t m0, int64_t rows, int64_t height, int64_t k0, int64_t kc,
+                           float *dst) {
     const k_conv *p = ctx;
-    int64_t taps = p->KH * p->KW, size = p->O * p->C * taps;
+    int64_t taps = p->KH * p->KW;
     if (taps == 1) {
         gemm_view v = {p->w, p->w_type, p->C, 0, 1};
-        K(pack_a_view)(&v, unused, m0, rows, k0, kc, dst);
+        K(pack_a_view)(&v, unused, m0, rows, height, k0, kc, dst);
         return;
     }
     for (int64_t k = 0, n; k < kc; k += n) {
         int64_t o = (k0 + k) / taps, tap = (k0 + k) % taps;
         n = min64(min64(16, taps - tap), kc - k);
-        v16 r[16];
-        for (int64_t i = 0; i < 16; i++) {
-            int64_t at = (o * p->C + m0 + i) * taps + tap;
-            if (i >= rows)
-                r[i] = v_zero();
-            else /* the next channel's taps come along where they exist, and are dropped below */
-                r[i] = at + 16 <= size ? v_load_typed(p->w, p->w_type, at) : v_loadn_typed(p->w, p->w_type, at, n);
+        for (int64_t m = 0; m < rows; m += height) {
+            int64_t h = min64(height, rows - m);
+            pack_taps(p, (o * p->C + m0 + m) * taps + tap, h, n, (kc - k) * h, dst + m * kc + k * h);
         }
-        v_transpose(r);
-        for (int64_t i = 0; i < n; i++) v_store(dst + (k + i) * rows, r[i]);
     }
 }
 

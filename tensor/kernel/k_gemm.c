@@ -184,8 +184,7 @@ static void run_task(void *arg, int64_t index, int worker) {
         g->pack_b(g->b_ctx, b, k0, kc, n0, cols, B);
         for (int64_t p0 = 0; p0 < panels; p0 += GROUP) {
             int64_t p1 = min64(p0 + GROUP, panels);
-            for (int64_t p = p0; p < p1; p++)
-                g->pack_a(g->a_ctx, b, m0 + p * height, min64(height, rows - p * height), k0, kc, A + (p - p0) * height * kc);
+            g->pack_a(g->a_ctx, b, m0 + p0 * height, min64(p1 * height, rows) - p0 * height, height, k0, kc, A);
             for (int64_t j = 0; j < cols; j += GEMM_COLS)
                 for (int64_t p = p0; p < p1; p++) {
                     int64_t h = min64(height, rows - p * height);

@@ -9,11 +9,13 @@
 enum {
     GEMM_ROWS = V_TILE_ROWS,                /* the register tile: GEMM_ROWS x GEMM_COLS elements of C */
     GEMM_COLS = V_TILE_VECS * V_LANES,
-    GEMM_SLACK = V_LANES                    /* a packer of A may write that much past the end of a panel */
+    GEMM_SLACK = V_LANES                    /* a packer of A may write that much past the end of the last panel */
 };
 
-/* Rows m0..m0+rows (rows <= GEMM_ROWS) and k0..k0+kc of A[batch], as dst[k * rows + m]. Panels are packed in ascending order. */
-typedef void gemm_pack_a(const void *ctx, int64_t batch, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst);
+/* Rows m0..m0+rows and k0..k0+kc of A[batch] in panels of `height` rows, height <= GEMM_ROWS, the last as high as is left. A panel
+ * of h rows that begins with row m lies at dst + m kc, as [k][h]. */
+typedef void gemm_pack_a(const void *ctx, int64_t batch, int64_t m0, int64_t rows, int64_t height, int64_t k0, int64_t kc,
+                         float *dst);
 
 /* k0..k0+kc and columns n0..n0+cols of B[batch] in panels of GEMM_COLS columns, as dst[panel][k][column]; zeros fill
  * the last panel. */
@@ -43,7 +45,8 @@ typedef struct gemm_view {
     int trans;        /* it lies transposed */
 } gemm_view;
 
-void K(pack_a_view)(const void *view, int64_t batch, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst);
+void K(pack_a_view)(const void *view, int64_t batch, int64_t m0, int64_t rows, int64_t height, int64_t k0, int64_t kc,
+                    float *dst);
 void K(pack_b_view)(const void *view, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst);
 
 #endif

@@ -18,20 +18,24 @@ static void pack_across(const gemm_view *v, int64_t start, int64_t rows, int64_t
             else
                 r[i] = v_loadn_typed(v->base, v->type, start + i * v->ld + k, n);
         }
-        v_transpose(r);
+        v_transpose_rows(r, rows);
         for (int64_t i = 0; i < n; i++) v_store(dst + (k + i) * stride, r[i]);
     }
 }
 
 /* A [M,K] is read across, A stored as [K,M] along its rows. */
-void K(pack_a_view)(const void *view, int64_t batch, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst) {
+void K(pack_a_view)(const void *view, int64_t batch, int64_t m0, int64_t rows, int64_t height, int64_t k0, int64_t kc,
+                    float *dst) {
     const gemm_view *v = view;
-    if (!v->trans) {
-        pack_across(v, batch * v->step + m0 * v->ld + k0, rows, kc, rows, dst);
-        return;
+    for (int64_t i = 0; i < rows; i += height) {
+        int64_t h = min64(height, rows - i), m = m0 + i;
+        if (!v->trans) {
+            pack_across(v, batch * v->step + m * v->ld + k0, h, kc, h, dst + i * kc);
+            continue;
+        }
+        for (int64_t k = 0; k < kc; k++)
+            v_store(dst + i * kc + k * h, v_loadn_typed(v->base, v->type, batch * v->step + (k0 + k) * v->ld + m, h));
     }
-    for (int64_t k = 0; k < kc; k++)
-        v_store(dst + k * rows, v_loadn_typed(v->base, v->type, batch * v->step + (k0 + k) * v->ld + m0, rows));
 }
 
 /* B stored as [N,K] is read across, 16 columns at a time; B [K,N] along its rows. */

@@ -17,7 +17,8 @@
  *   v_bits, v_float reinterpret.   vi_shl, vi_shr (zeros in), vi_sar (sign in): by 0..31.
  *   v_loadn, v_storen touch the first n of 0..16 elements only; the other lanes are loaded as 0. v_first(n): their mask.
  *   v_reduce_add is one fixed tree: lane i with lane i+8, then +4, +2, +1. v_reduce_max is the same tree of v_max.
- *   v_transpose: 16 vectors as a 16x16 matrix, in place.
+ *   v_transpose: 16 vectors as a 16x16 matrix, in place. v_transpose_rows: only the first `rows` vectors matter; in the result,
+ *   lanes beyond `rows` may be anything.
  *   Loads and stores need the alignment of their element only. */
 #ifndef TN_SIMD_H
 #define TN_SIMD_H
@@ -136,8 +137,9 @@ static inline float v_reduce_max(v16 v) {
 }
 
 /* 4x4 blocks inside the 128-bit lanes first, then the lanes as a 4x4 matrix of blocks. */
-static inline void v_transpose(v16 r[16]) {
+static inline void v_transpose_rows(v16 r[16], int64_t rows) {
     __m512d t[16];
+    (void)rows;
     for (int i = 0; i < 16; i += 4) {
         __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1])), b = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
         __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3])), d = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3]));
@@ -272,11 +274,11 @@ static inline void v_transpose8(__m256 r[8]) {
     }
 }
 
-static inline void v_transpose(v16 r[16]) {
+static inline void v_transpose_rows(v16 r[16], int64_t rows) {
     __m256 q[4][8];
-    for (int i = 0; i < 8; i++) q[0][i] = r[i].a, q[1][i] = r[8 + i].a, q[2][i] = r[i].b, q[3][i] = r[8 + i].b;
-    for (int i = 0; i < 4; i++) v_transpose8(q[i]);
-    for (int i = 0; i < 8; i++) r[i].a = q[0][i], r[i].b = q[1][i], r[8 + i].a = q[2][i], r[8 + i].b = q[3][i];
+    for (int i = 0; i < 8; i++) q[0][i] = r[i].a, q[1][i] = r[i].b, q[2][i] = r[8 + i].a, q[3][i] = r[8 + i].b;
+    for (int i = 0; i < (rows > 8 ? 4 : 2); i++) v_transpose8(q[i]);
+    for (int i = 0; i < 8; i++) r[i].a = q[0][i], r[8 + i].a = q[1][i], r[i].b = q[2][i], r[8 + i].b = q[3][i];
 }
 
 /* ---- NEON (AArch64): four lanes in each of a, b, c, d ---- */
@@ -394,10 +396,10 @@ static inline float v_reduce_max(v16 v) {
         for (int i = 0; i < h; i++) t[i] = s_max(t[i], t[i + h]);
     return t[0];
 }
-static inline void v_transpose(v16 r[16]) {
-    float t[16][16], u[16][16];
+static inline void v_transpose_rows(v16 r[16], int64_t rows) {
+    float t[16][16], u[16][16] = {{0}};
     for (int i = 0; i < 16; i++) v_store(t[i], r[i]);
-    for (int i = 0; i < 16; i += 4)
+    for (int i = 0; i < rows; i += 4)
         for (int j = 0; j < 16; j += 4) {
             float32x4x4_t q = {{vld1q_f32(&t[i][j]), vld1q_f32(&t[i + 1][j]), vld1q_f32(&t[i + 2][j]), vld1q_f32(&t[i + 3][j])}};
             float s[16];
@@ -502,9 +504,9 @@ static inline float v_reduce_max(v16 x) {
         for (int i = 0; i < h; i++) x.f[i] = s_max(x.f[i], x.f[i + h]);
     return x.f[0];
 }
-static inline void v_transpose(v16 r[16]) {
+static inline void v_transpose_rows(v16 r[16], int64_t rows) {
     for (int i = 0; i < 16; i++)
-        for (int j = 0; j < i; j++) {
+        for (int j = 0; j < i && j < rows; j++) {
             float t = r[i].f[j];
             r[i].f[j] = r[j].f[i], r[j].f[i] = t;
         }
@@ -519,6 +521,7 @@ static inline v16m v_gt(v16 a, v16 b) { return v_lt(b, a); }
 static inline v16m v_ge(v16 a, v16 b) { return v_le(b, a); }
 static inline v16 v_abs(v16 a) { return v_float(vi_and(v_bits(a), vi_set1(INT32_MAX))); }
 static inline v16 v_neg(v16 a) { return v_float(vi_xor(v_bits(a), vi_set1(INT32_MIN))); }
+static inline void v_transpose(v16 r[16]) { v_transpose_rows(r, 16); }
 /* |mag| with the sign of sign */
 static inline v16 v_copysign(v16 mag, v16 sign) {
     return v_float(vi_or(vi_and(v_bits(mag), vi_set1(INT32_MAX)), vi_and(v_bits(sign), vi_set1(INT32_MIN))));
