@@ -4,6 +4,7 @@
 #include "nn/pipeline.h"
 #include "tensor/io/bytes.h"
 #include "tensor/io/sha256.h"
+#include "tensor/io/sys.h"
 #include "tensor/rng.h"
 #include <inttypes.h>
 #include <math.h>
@@ -324,6 +325,15 @@ size_t nn_train_memory(nn_train *t, const tn_ctx *like, bool checkpoint) {
     size_t peak = tn_ctx_peak(&dry);
     tn_ctx_free(&dry);
     return peak;
+}
+
+int nn_train_probe(nn_train *t, tn_ctx *c, double *seconds, tn_err *err) {
+    nn_inversion_batch b = batch_of(t);
+    double start = tn_clock(), loss;
+    draw_batch(t, c->k, 0);
+    int r = nn_inversion_gradient(c, t->model, &t->schedule, &t->word, &b, 1.0f, true, &loss, err);
+    *seconds = tn_clock() - start;
+    return r;
 }
 
 /* ---- checkpoints ---- */

@@ -84,6 +84,9 @@ nn_word *nn_train_word(nn_train *t);
 /* A dry run of one step: bytes of activations and workspaces, with and without checkpointing. */
 size_t nn_train_memory(nn_train *t, const tn_ctx *like, bool checkpoint);
 
+/* Seconds of one micro-step, by running the first one without keeping anything. */
+int nn_train_probe(nn_train *t, tn_ctx *c, double *seconds, tn_err *err);
+
 /* The vectors of placeholder i: [num_vectors, width]. */
 const float *nn_train_vectors(const nn_train *t, int i);
 

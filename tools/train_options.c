@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define AT(f) offsetof(train_options, f)
-const opt_row train_rows[] = {
+const opt_row train_rows[TRAIN_NROWS] = {
     {"m,model,pretrained-model-name-or-path,d", OPT_TEXT, AT(model), 0, 0, "DIR", "model directory as diffusers stores it (required)"},
     {"train-data-dir,data", OPT_TEXT, AT(data), 0, 0, "DIR", "folder with the pictures, 3 to 5 of them (required)"},
     {"placeholder-token", OPT_LIST, AT(placeholder), 0, 0, "TOKEN", "the new word, as \"<my-cat>\" (required; may be repeated)"},
@@ -54,7 +54,7 @@ const opt_row train_rows[] = {
     {"repeats", OPT_IGNORED, 0, 0, 0, "N", "steps are counted by --max-train-steps alone"},
     OPT_COMMON(train_options, common),
 };
-const int train_nrows = sizeof train_rows / sizeof *train_rows;
+
 
 /* diffusers: the command of its textual inversion README. official: rinongal/textual_inversion, v1-finetune.yaml on one GPU.
  * quick: what finds a word in minutes on a CPU (measured on the bundled model, tests/README.md). */
@@ -70,7 +70,7 @@ static const preset presets[] = {
 };
 
 static bool was_given(const bool *given, size_t field) {
-    for (int i = 0; i < train_nrows; i++) {
+    for (int i = 0; i < TRAIN_NROWS; i++) {
         if (given[i] && train_rows[i].field == field && train_rows[i].type != OPT_IGNORED) return true;
     }
     return false;
@@ -98,7 +98,7 @@ static int check(const train_options *o, tn_err *err) {
 }
 
 int train_options_parse(int argc, char **argv, train_options *o, tn_err *err) {
-    bool given[sizeof train_rows / sizeof *train_rows];
+    bool given[TRAIN_NROWS];
     *o = (train_options){.output = "textual-inversion", .preset = "diffusers", .lr_scheduler = "constant", .tokenizer_mode = "hf", .reg_kind = "l2",
                          .num_vectors = 1, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 1e-2, .seed = -1,
                          .checkpointing_steps = 500, .validation_steps = 100, .validation_images = 4};

@@ -15,8 +15,8 @@ typedef struct train_options {
     bool scale_lr, center_crop, no_flip, posterior_mean, resume, dry_run;
 } train_options;
 
-extern const opt_row train_rows[];
-extern const int train_nrows;
+enum { TRAIN_NROWS = 52 };
+extern const opt_row train_rows[TRAIN_NROWS];
 
 /* Defaults of the preset, overridden by what was given; checks what needs no file. */
 int train_options_parse(int argc, char **argv, train_options *o, tn_err *err);

@@ -1,0 +1,292 @@
+/* oneword train: pictures in, learned_embeds.safetensors out.
+ *
+ * OUTPUT/ holds  run.json (the resolved settings and the seed, written before step 1), checkpoint.safetensors, log.jsonl,
+ * learned_embeds.safetensors at the end, val-stepN-i.png. Every file is replaced atomically: a run that is killed at any moment
+ * goes on with --resume to the same bytes. */
+#include "nn/train.h"
+#include "tensor/io/sys.h"
+#include "tools/embedding.h"
+#include "tools/generate.h"
+#include "tools/pictures.h"
+#include "tools/train_options.h"
+
+#include "nn/image/png.h"
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int run(int argc, char **argv);
+const opt_command cmd_train = {
+    "train", "learn a word from 3 to 5 pictures",
+    "train --model DIR --train-data-dir DIR --placeholder-token TOKEN [--initializer-token WORD] [options]",
+    "presets (explicit options win):\n"
+    "  diffusers  batch 1 x 4, 3000 steps, rate 5e-4 scaled by 4\n"
+    "  official   batch 2, 6100 steps, rate 5e-3 scaled by 2 (the paper's code for Stable Diffusion)\n"
+    "  quick      batch 1, 400 steps, rate 1e-2: a word in minutes on a CPU\n\n"
+    "example:\n"
+    "  oneword train --model testdata/world/model --train-data-dir testdata/world/concepts/mango --preset quick \\\n"
+    "    --template-file testdata/world/templates-object.txt --placeholder-token '<mango>' --initializer-token cat -o out",
+    train_rows, TRAIN_NROWS, run};
+
+/* The signal that asked to stop; the second one leaves at once, which loses at most the steps since the last checkpoint. */
+static volatile sig_atomic_t stop_signal;
+
+static void on_signal(int sig) {
+    if (stop_signal) _Exit(128 + sig);
+    stop_signal = sig;
+}
+
+typedef struct job {
+    train_options o;
+    nn_train_config cfg;
+    tn_ctx c;
+    nn_model *model;
+    nn_templates templates;
+    pictures pics;
+    nn_train *train;
+    char fingerprint[65];
+    opt_progress progress;
+    double mean_loss; /* running mean for the progress line */
+} job;
+
+static int output_path(const job *j, const char *name, char *path, size_t cap, tn_err *err) {
+    if (snprintf(path, cap, "%s/%s", j->o.output, name) < (int)cap) return 0;
+    return tn_fail(err, TN_EUSAGE, "--output: the path is too long");
+}
+
+/* ---- the log ---- */
+
+static int log_line(const job *j, tn_jw *w, tn_err *err) {
+    char path[4096], *text = tn_jw_take(w);
+    int r = text ? output_path(j, "log.jsonl", path, sizeof path, err) : tn_fail(err, TN_ENOMEM, "out of memory for the log");
+    if (!r) {
+        size_t n = strlen(text);
+        text[n] = '\n'; /* in place of the NUL: lines are appended whole */
+        r = tn_append_file(path, text, n + 1, err);
+        if (j->o.common.json) fwrite(text, 1, n + 1, stdout), fflush(stdout);
+    }
+    free(text);
+    return r;
+}
+
+static int log_step(const job *j, const nn_train_step *s, tn_err *err) {
+    tn_jw w;
+    tn_jw_init(&w, 0);
+    tn_jw_open(&w, NULL, '{');
+    tn_jw_string(&w, "event", "step"), tn_jw_int(&w, "step", s->step), tn_jw_number(&w, "loss", s->loss);
+    if (j->cfg.reg_weight > 0.0) tn_jw_number(&w, "reg", s->reg);
+    tn_jw_number(&w, "lr", s->lr), tn_jw_number(&w, "grad_norm", s->grad_norm);
+    tn_jw_int(&w, "rss", (int64_t)tn_rss_now());
+    tn_jw_close(&w, '}');
+    return log_line(j, &w, err);
+}
+
+/* ---- run.json: what a resumed run needs to know that its command line may not say ---- */
+
+static int store_run(const job *j, tn_err *err) {
+    char path[4096];
+    tn_jw w;
+    tn_jw_init(&w, 2);
+    tn_jw_open(&w, NULL, '{');
+    tn_jw_int(&w, "v", 1), tn_jw_int(&w, "seed", (int64_t)j->cfg.seed), tn_jw_string(&w, "model_sha256", j->fingerprint);
+    tn_jw_string(&w, "preset", j->o.preset), tn_jw_string(&w, "learning_rate", j->o.learning_rate), tn_jw_bool(&w, "scale_lr", j->o.scale_lr);
+    tn_jw_int(&w, "resolution", j->cfg.resolution), tn_jw_int(&w, "train_batch_size", j->cfg.batch);
+    tn_jw_int(&w, "gradient_accumulation_steps", j->cfg.accumulate), tn_jw_int(&w, "max_train_steps", j->cfg.steps);
+    tn_jw_int(&w, "num_vectors", j->cfg.num_vectors);
+    tn_jw_open(&w, "placeholder_tokens", '[');
+    for (int i = 0; i < j->cfg.nplaceholders; i++) tn_jw_string(&w, NULL, j->cfg.placeholder[i]);
+    tn_jw_close(&w, ']');
+    tn_jw_close(&w, '}');
+    char *text = tn_jw_take(&w);
+    int r = text ? output_path(j, "run.json", path, sizeof path, err) : tn_fail(err, TN_ENOMEM, "out of memory");
+    if (!r) r = tn_write_atomic(path, text, strlen(text), err);
+    free(text);
+    return r;
+}
+
+/* The seed: given, or stored by the run that is resumed, or a new one. */
+static int choose_seed(job *j, tn_err *err) {
+    char path[4096];
+    if (j->o.seed >= 0) return 0;
+    if (output_path(j, "run.json", path, sizeof path, err)) return -1;
+    if (!j->o.resume || !tn_exists(path)) {
+        j->cfg.seed = tn_entropy() & 0x7fffffff;
+        return 0;
+    }
+    tn_json *doc;
+    if (tn_json_load(path, 0, &doc, err)) return -1;
+    const tn_jval *seed = tn_json_get(tn_json_root(doc), "seed");
+    int r = seed && seed->is_int && seed->integer >= 0 ? 0 : tn_fail(err, TN_EINPUT, "%s: no seed in it (give --seed)", path);
+    if (!r) j->cfg.seed = (uint64_t)seed->integer;
+    tn_json_free(doc);
+    return r;
+}
+
+/* ---- results ---- */
+
+static int save_words(const job *j, const char *name, tn_err *err) {
+    char path[4096];
+    emb_words words = {0};
+    int r = output_path(j, name, path, sizeof path, err);
+    for (int i = 0; !r && i < j->cfg.nplaceholders; i++) {
+        r = emb_append(&words, j->cfg.placeholder[i], j->cfg.num_vectors, nn_train_word(j->train)->dim, nn_train_vectors(j->train, i), err);
+    }
+    if (!r) r = emb_write(path, &words, err);
+    emb_free(&words);
+    return r;
+}
+
+static int save_checkpoint(const job *j, tn_err *err) {
+    char path[4096];
+    if (output_path(j, "checkpoint.safetensors", path, sizeof path, err)) return -1;
+    return nn_train_save(j->train, j->fingerprint, path, err);
+}
+
+static int resume(job *j, tn_err *err) {
+    char path[4096];
+    bool latest = !j->o.resume_from || strcmp(j->o.resume_from, "latest") == 0;
+    if (output_path(j, "checkpoint.safetensors", path, sizeof path, err)) return -1;
+    if (!j->o.resume) {
+        if (tn_exists(path)) opt_warn("%s is there already; starting over (--resume goes on from it)", path);
+        return 0;
+    }
+    if (latest && !tn_exists(path)) {
+        opt_note(&j->o.common, "no checkpoint in %s: starting at step 1", j->o.output);
+        return 0;
+    }
+    if (nn_train_load(j->train, j->fingerprint, latest ? path : j->o.resume_from, err)) return -1;
+    opt_note(&j->o.common, "going on after step %" PRId64, nn_train_steps_done(j->train));
+    return 0;
+}
+
+static int validate(job *j, int64_t step, tn_err *err) {
+    nn_image images[64];
+    const nn_word *w = nn_train_word(j->train);
+    gen_request r = {.prompt = j->o.validation_prompt, .learned = w->v, .rows = w->rows, .steps = 25, .guidance = 7.5, .sampler = "ddim",
+                     .seed = j->cfg.seed, .count = j->o.validation_images, .rules = j->cfg.rules};
+    if (gen_pictures(&j->c, j->model, &r, images, err)) return tn_fail_in(err, "validation");
+    int bad = 0;
+    for (int64_t i = 0; i < r.count; i++) {
+        char name[64], path[4096];
+        snprintf(name, sizeof name, "val-step%06" PRId64 "-%" PRId64 ".png", step, i);
+        nn_text text = {"prompt", (char *)(uintptr_t)r.prompt};
+        if (!bad) bad = output_path(j, name, path, sizeof path, err) || nn_png_write(path, &images[i], &text, 1, err);
+        nn_image_free(&images[i]);
+    }
+    return bad ? -1 : 0;
+}
+
+/* ---- the plan ---- */
+
+static double gib(size_t bytes) { return (double)bytes / (1024.0 * 1024.0 * 1024.0); }
+
+static size_t weight_bytes(const nn_model *m) {
+    const nn_params *parts[] = {&m->text->weights.params, nn_unet_params(m->unet), nn_vae_params(m->vae)};
+    size_t sum = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        for (int k = 0; k < parts[i]->n; k++) {
+            const tn_tensor *t = parts[i]->p[k].t;
+            sum += (size_t)tn_numel(t) * tn_dtype_size(t->dtype);
+        }
+    }
+    return sum;
+}
+
+/* Chooses the fastest way that fits --memory: kept activations, or blocks that run again in backward. */
+static int plan(job *j, tn_err *err) {
+    size_t weights = weight_bytes(j->model), kept = nn_train_memory(j->train, &j->c, false), again = nn_train_memory(j->train, &j->c, true);
+    double limit = j->o.memory;
+    j->c.checkpoint = limit > 0.0 && gib(weights + kept) > limit;
+    size_t need = weights + (j->c.checkpoint ? again : kept);
+    if (limit > 0.0 && gib(need) > limit) {
+        return tn_fail(err, TN_ENOMEM, "--memory %.9g GiB: this run needs at least %.2f GiB (lower --resolution or --train-batch-size)", limit, gib(need));
+    }
+    double seconds;
+    if (nn_train_probe(j->train, &j->c, &seconds, err)) return -1;
+    double step = seconds * (double)j->cfg.accumulate, total = step * (double)(j->cfg.steps - nn_train_steps_done(j->train));
+    opt_note(&j->o.common, "plan: %" PRId64 " steps of %" PRId64 " x %" PRId64 " pictures at %" PRId64 "x%" PRId64 ", seed %" PRIu64, j->cfg.steps,
+             j->cfg.accumulate, j->cfg.batch, j->cfg.resolution, j->cfg.resolution, j->cfg.seed);
+    opt_note(&j->o.common, "      memory %.2f GiB (weights %.2f, %s activations %.2f), %.3g s a step, %.3g %s in all", gib(need), gib(weights),
+             j->c.checkpoint ? "checkpointed" : "kept", gib(need - weights), step, total < 6000 ? total / 60 : total / 3600,
+             total < 6000 ? "minutes" : "hours");
+    if (total > 7200 && strcmp(j->o.preset, "quick") != 0) opt_note(&j->o.common, "      --preset quick learns a word in a fraction of that");
+    return 0;
+}
+
+/* ---- the loop ---- */
+
+static int after_step(job *j, const nn_train_step *s, tn_err *err) {
+    char extra[120];
+    j->mean_loss += (s->loss - j->mean_loss) * (s->step == 1 ? 1.0 : 0.05);
+    snprintf(extra, sizeof extra, "loss %.4f, lr %.3g, %.2f GiB", j->mean_loss, s->lr, gib(tn_rss_now()));
+    opt_progress_step(&j->progress, s->step, extra);
+    if (log_step(j, s, err)) return -1;
+    if (j->o.save_steps && s->step % j->o.save_steps == 0) {
+        char name[64];
+        snprintf(name, sizeof name, "learned_embeds-steps-%" PRId64 ".safetensors", s->step);
+        if (save_words(j, name, err)) return -1;
+    }
+    if (j->o.validation_prompt && s->step % j->o.validation_steps == 0 && validate(j, s->step, err)) return -1;
+    if (s->step % j->o.checkpointing_steps == 0 || s->step == j->cfg.steps || stop_signal) return save_checkpoint(j, err);
+    return 0;
+}
+
+/* 0 finished, 1 stopped by a signal, -1 failed. */
+static int loop(job *j, tn_err *err) {
+    nn_train_step s;
+    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    j->mean_loss = 0.0;
+    opt_progress_start(&j->progress, &j->o.common, "Steps", j->cfg.steps, nn_train_steps_done(j->train));
+    while (nn_train_steps_done(j->train) < j->cfg.steps && !stop_signal) {
+        if (nn_train_advance(j->train, &j->c, &s, err) || after_step(j, &s, err)) return -1;
+    }
+    opt_progress_end(&j->progress);
+    return nn_train_steps_done(j->train) < j->cfg.steps;
+}
+
+static void on_picture(void *arg, int done, int total) {
+    const job *j = arg;
+    if (done == total) opt_note(&j->o.common, "%d pictures encoded", total);
+}
+
+static int load_inputs(job *j, tn_err *err) {
+    train_options *o = &j->o;
+    if (opt_context(&o->common, &j->c, err) || train_options_config(o, &j->cfg, err)) return -1;
+    if (o->template_file ? nn_templates_load(o->template_file, &j->templates, err)
+                         : nn_templates_builtin(o->property && strcmp(o->property, "style") == 0, &j->templates, err)) return -1;
+    if (nn_model_load(o->model, NN_LOAD_ALL, &j->model, err)) return -1;
+    if (j->model->notes[0] && o->common.verbose) opt_note(&o->common, "%s", j->model->notes);
+    if (pictures_load(o->data, &j->pics, err)) return -1;
+    if (j->pics.skipped) opt_warn("%s: %d files are no pictures and were passed over", o->data, j->pics.skipped);
+    if (!j->cfg.resolution) j->cfg.resolution = gen_native_size(j->model);
+    return nn_model_fingerprint(j->model, j->fingerprint, err);
+}
+
+static int train(job *j, tn_err *err) {
+    if (load_inputs(j, err) || choose_seed(j, err)) return -1;
+    if (nn_train_open(&j->c, j->model, &j->cfg, &j->templates, j->pics.image, j->pics.n, on_picture, j, &j->train, err)) return -1;
+    if (j->o.dry_run) return plan(j, err);
+    if (tn_make_dirs(j->o.output, err) || resume(j, err) || plan(j, err) || store_run(j, err)) return -1;
+    int r = loop(j, err);
+    if (r == 1) opt_note(&j->o.common, "\nstopped after step %" PRId64 "; the same command with --resume goes on", nn_train_steps_done(j->train));
+    if (r) return r;
+    return save_words(j, "learned_embeds.safetensors", err);
+}
+
+static int run(int argc, char **argv) {
+    job j = {0};
+    tn_err err;
+    int r = train_options_parse(argc, argv, &j.o, &err);
+    if (r) return r < 0 ? opt_error(&err) : 0;
+    r = train(&j, &err);
+    if (r == 0 && !j.o.dry_run) printf("%s/learned_embeds.safetensors\n", j.o.output);
+    nn_train_free(j.train);
+    nn_model_free(j.model);
+    nn_templates_free(&j.templates);
+    pictures_free(&j.pics);
+    tn_ctx_free(&j.c);
+    return r < 0 ? opt_error(&err) : r ? 128 + stop_signal : 0;
+}
