@@ -89,6 +89,49 @@ test: all tests
 sweep: $(B)/tests/sweep
 	$<
 
+# Golden cases in testdata/ through the program itself.
+verify: all
+	$(B)/oneword verify
+
+bench: all
+	$(B)/oneword bench
+
+# Rules of the code that a machine can check: operators complete, sizes, forbidden calls, links in READMEs.
+audit: all
+	tests/audit.sh
+
+# One-line mutations of the code, each of which `make test` must catch. Takes a while.
+sabotage:
+	tests/sabotage.sh
+
+# The tests under the address and undefined-behaviour sanitizers, in a configuration of its own.
+asan:
+	$(MAKE) test B=build/asan OPENMP=0 CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" \
+		LDFLAGS="-fsanitize=address,undefined"
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/share/oneword
+	install -m 755 $(B)/oneword $(DESTDIR)$(PREFIX)/bin/oneword
+	install -m 644 $(B)/liboneword.a $(DESTDIR)$(PREFIX)/lib/liboneword.a
+	cp -R testdata/world $(DESTDIR)$(PREFIX)/share/oneword/
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/oneword $(DESTDIR)$(PREFIX)/lib/liboneword.a
+	rm -rf $(DESTDIR)$(PREFIX)/share/oneword
+
+help:
+	@echo "make            build/oneword and build/liboneword.a"
+	@echo "make demo       learn a word on the bundled model; build/demo/report.html and sheet.png"
+	@echo "make test       every test; the last line is 'N passed, N failed'"
+	@echo "make verify     every golden case in testdata/"
+	@echo "make bench      kernels and whole models: time, GFLOP/s"
+	@echo "make sweep      every float32 through every elementary function on every instruction set"
+	@echo "make audit      rules of the code that a machine can check"
+	@echo "make sabotage   mutations of the code, each of which the tests must catch"
+	@echo "make asan       the tests under address and undefined-behaviour sanitizers"
+	@echo "make install    to PREFIX (/usr/local), below DESTDIR; make uninstall takes it back"
+	@echo "Variables: CC CFLAGS LDFLAGS PREFIX DESTDIR OPENMP=0 B=build/NAME"
+
 clean:
 	rm -rf build
 
