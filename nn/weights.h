@@ -7,6 +7,7 @@
 #ifndef NN_WEIGHTS_H
 #define NN_WEIGHTS_H
 
+#include "nn/config.h"
 #include "tensor/io/safetensors.h"
 #include "tensor/tensor.h"
 
@@ -38,27 +39,40 @@ enum {
 
 typedef struct nn_binder nn_binder;
 
-/* Opens the weights of a component: a file, or every shard of an index. `ignored` is a NULL-terminated list of name suffixes
- * that are not weights (position_ids, logit_scale, ...). Warnings (ignored count) go to the notes of nn_model. */
-int nn_binder_open(const char *dir, const char *stem, const char *const *ignored, nn_binder **out, tn_err *err);
-/* Binds the rows to the fields of *block: names are prefix + row->name. letters "OIC" with sizes {o,i,c}. */
-int nn_bind(nn_binder *b, const char *prefix, const nn_bind_row *rows, int nrows, void *block, const char *letters, const int64_t *sizes,
-            tn_err *err);
-/* Ends binding: fails naming the unclaimed tensors. On success hands over the list of parameters and the open files, which the
- * component owns from now on. The binder is freed either way. */
+/* Opens the weights of a component in folder `dir`, in diffusers' order: STEM.safetensors, the shards of
+ * STEM.safetensors.index.json, a variant (fp16, bf16, ema, non_ema; noted). `ignored` is a NULL-terminated list of what is not
+ * a weight: name suffixes ("position_ids"), or prefixes where they end in '.' ("vision_model."); noted with their count.
+ * `optional_prefix` (or NULL) is a start of the canonical names that a file may lack. TN_EUNSUPPORTED names files of other
+ * formats; TN_EIO where there is nothing. */
+int nn_binder_open(const char *dir, const char *stem, const char *const *ignored, const char *optional_prefix, nn_notes *notes,
+                   nn_binder **out, tn_err *err);
+/* Binds the rows to the fields of *block, which start as zeros: names are prefix + row->name; letters "OIC" with sizes {o,i,c}.
+ * Fails on a tensor of the wrong shape or type, and where memory is out. A missing tensor is remembered for the end, so that all
+ * can be named at once. */
+int nn_bind(nn_binder *b, const char *prefix, const nn_bind_row *rows, size_t nrows, void *block, const char *letters,
+            const int64_t *sizes, tn_err *err);
+
+/* What a component owns: its list of parameters, its open files, and copies that had to be made. */
 typedef struct nn_weights {
     nn_params params;
     tn_st **files;
     int nfiles;
-    void **owned; /* copies that had to be made (alignment, big-endian, F64) */
+    void **owned; /* copies: unaligned data, a big-endian host, F64 */
     int nowned;
+    nn_notes notes;
 } nn_weights;
-int nn_binder_close(nn_binder *b, nn_weights *out, tn_err *err);
-void nn_binder_abandon(nn_binder *b);
+
+/* Ends binding, freeing the binder: with `bind_failed` passes that failure (and its *err) on; else fails naming the tensors that
+ * are missing or that nobody claimed; else hands everything over to *out. */
+int nn_binder_close(nn_binder *b, int bind_failed, nn_weights *out, tn_err *err);
+/* Call it before the structs that the parameters lie in are freed. */
 void nn_weights_free(nn_weights *w);
 
+/* A weight as an operand. Forward does not change it, but backward may fill its gradient. NULL where an optional one is absent. */
+static inline tn_tensor *nn_w(const tn_tensor *t) { return t->data ? (tn_tensor *)t : NULL; }
+
 const nn_param *nn_param_find(const nn_params *p, const char *name); /* by canonical name or by its name in the file */
-/* All parameters want gradients (allocated and marked unset), or none does (freed). */
+/* All parameters want gradients (allocated, not zeroed, and marked unset), or none does (freed). */
 int nn_params_need(nn_params *p, bool need, tn_err *err);
 
 #endif

@@ -6,7 +6,7 @@
 #include "nn/weights.h"
 #include "tensor/io/json.h"
 
-enum { NN_UNET_MAX_BLOCKS = 8 };
+enum { NN_UNET_MAX_BLOCKS = NN_LIST_MAX };
 
 typedef struct nn_unet_config {
     int64_t in_channels, out_channels, sample_size;
@@ -24,7 +24,9 @@ typedef struct nn_unet_config {
 typedef struct nn_unet nn_unet;
 const nn_unet_config *nn_unet_cfg(const nn_unet *m);
 nn_params *nn_unet_params(nn_unet *m);
+const nn_weights *nn_unet_weights(const nn_unet *m);
 
+/* A unet/ directory: config.json + diffusion_pytorch_model.safetensors. */
 int nn_unet_load(const char *dir, nn_unet **out, tn_err *err);
 void nn_unet_free(nn_unet *m);
 /* sample [B,C,H,W], timestep F32 [B] (may be fractional), context [B,L,D] -> [B,C,H,W]. Traces time_proj, time_embedding,

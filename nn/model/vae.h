@@ -8,7 +8,7 @@
 typedef struct nn_vae_config {
     int64_t in_channels, out_channels, latent_channels, layers_per_block, groups;
     int nblocks;
-    int64_t block_out[8];
+    int64_t block_out[NN_LIST_MAX];
     float scaling_factor;
     bool quant_conv, post_quant_conv, mid_attention;
     int64_t sample_size;
@@ -17,11 +17,13 @@ typedef struct nn_vae_config {
 typedef struct nn_vae nn_vae; /* opaque but for the configuration and the weights */
 const nn_vae_config *nn_vae_cfg(const nn_vae *m);
 nn_params *nn_vae_params(nn_vae *m);
+const nn_weights *nn_vae_weights(const nn_vae *m);
 int64_t nn_vae_factor(const nn_vae *m); /* pixels per latent: 2^(blocks-1) */
 
+/* A vae/ directory: config.json + diffusion_pytorch_model.safetensors. */
 int nn_vae_load(const char *dir, nn_vae **out, tn_err *err);
 void nn_vae_free(nn_vae *m);
-/* image [B,3,H,W] -> moments [B,2*latent_channels,h,w]: mean, then logvar not yet clamped. Traces encoder.*, moments. */
+/* image [B,3,H,W], H and W multiples of nn_vae_factor, -> moments [B,2*latent_channels,h,w]: mean, then logvar not yet clamped. Traces encoder.*, moments. */
 tn_tensor *nn_vae_encode(tn_ctx *c, const nn_vae *m, tn_tensor *image);
 tn_tensor *nn_vae_mean(tn_ctx *c, tn_tensor *moments);
 tn_tensor *nn_vae_logvar(tn_ctx *c, tn_tensor *moments); /* clamped to [-30,20] */

@@ -1,0 +1,62 @@
+/* CLIP's transformer (Radford et al. 2103.00020): pre-norm layers, causal in the text tower. */
+#include "nn/model/clip_tower.h"
+
+#include "tensor/op/ops.h"
+#include <stdlib.h>
+
+int nn_tower_check(const char *file, const nn_tower_reading *r, nn_clip_tower_config *out, tn_err *err) {
+    if (r->t.width % r->t.heads)
+        return tn_fail(err, TN_EINPUT, "%s: num_attention_heads: expected a divisor of hidden_size %lld, got %lld", file,
+                       (long long)r->t.width, (long long)r->t.heads);
+    *out = r->t;
+    out->quick_gelu = r->act == 1;
+    return 0;
+}
+
+static const nn_bind_row rows[] = {
+    NN_ROWS(nn_clip_layer, ln1, "layer_norm1", "C", "C"),        NN_ROWS(nn_clip_layer, q, "self_attn.q_proj", "CC", "C"),
+    NN_ROWS(nn_clip_layer, k, "self_attn.k_proj", "CC", "C"),    NN_ROWS(nn_clip_layer, v, "self_attn.v_proj", "CC", "C"),
+    NN_ROWS(nn_clip_layer, o, "self_attn.out_proj", "CC", "C"),  NN_ROWS(nn_clip_layer, ln2, "layer_norm2", "C", "C"),
+    NN_ROWS(nn_clip_layer, fc1, "mlp.fc1", "MC", "M"),           NN_ROWS(nn_clip_layer, fc2, "mlp.fc2", "CM", "C"),
+};
+
+int nn_tower_bind(nn_binder *b, const char *prefix, const nn_clip_tower_config *t, bool causal, nn_clip_layer **layers, tn_err *err) {
+    char name[NN_NAME_SIZE];
+    nn_clip_layer *l = *layers = calloc((size_t)t->layers, sizeof *l);
+    if (!l) return tn_fail(err, TN_ENOMEM, "%s: out of memory", prefix);
+    for (int64_t i = 0; i < t->layers; i++) {
+        l[i].t = t, l[i].causal = causal;
+        nn_name(name, prefix, "layers", i, ".");
+        if (nn_bind(b, name, rows, sizeof rows / sizeof *rows, &l[i], "CM", (int64_t[]){t->width, t->mlp}, err)) return -1;
+    }
+    return 0;
+}
+
+/* x + attention(norm(x)), then x + mlp(norm(x)) */
+static tn_tensor *layer(tn_ctx *c, const void *arg, tn_tensor *const *in) {
+    const nn_clip_layer *l = arg;
+    tn_tensor *x = in[0], *h = tn_layer_norm(c, x, nn_w(&l->ln1_w), nn_w(&l->ln1_b), l->t->eps);
+    tn_tensor *q = tn_linear(c, h, nn_w(&l->q_w), nn_w(&l->q_b)), *k = tn_linear(c, h, nn_w(&l->k_w), nn_w(&l->k_b));
+    tn_tensor *v = tn_linear(c, h, nn_w(&l->v_w), nn_w(&l->v_b));
+    h = tn_attention(c, q, k, v, (int)l->t->heads, 0.0f, l->causal);
+    x = tn_add(c, x, tn_linear(c, h, nn_w(&l->o_w), nn_w(&l->o_b)));
+    h = tn_layer_norm(c, x, nn_w(&l->ln2_w), nn_w(&l->ln2_b), l->t->eps);
+    h = tn_linear(c, h, nn_w(&l->fc1_w), nn_w(&l->fc1_b));
+    h = l->t->quick_gelu ? tn_quick_gelu(c, h) : tn_gelu(c, h);
+    return tn_add(c, x, tn_linear(c, h, nn_w(&l->fc2_w), nn_w(&l->fc2_b)));
+}
+
+tn_tensor *nn_tower_forward(tn_ctx *c, const nn_clip_layer *layers, tn_tensor *x, const char *trace_prefix) {
+    nn_trace_at(c, trace_prefix, "hidden_states", 0, x);
+    for (int64_t i = 0; i < layers->t->layers; i++) {
+        x = tn_block(c, layer, &layers[i], 1, &x);
+        nn_trace_at(c, trace_prefix, "hidden_states", i + 1, x);
+    }
+    return x;
+}
+
+tn_tensor *nn_counting_ids(tn_ctx *c, int ndim, const int64_t *shape, int64_t step) {
+    tn_tensor *ids = tn_new(c, TN_I64, ndim, shape);
+    for (int64_t i = 0; tn_live(c) && i < tn_numel(ids); i++) ((int64_t *)ids->data)[i] = i * step;
+    return ids;
+}

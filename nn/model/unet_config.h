@@ -1,0 +1,11 @@
+/* The configuration of a UNet out of its config.json. */
+#ifndef NN_UNET_CONFIG_H
+#define NN_UNET_CONFIG_H
+
+#include "nn/model/unet.h"
+
+enum { NN_UNET_MAX_LAYERS = 16 };
+
+int nn_unet_config_load(const char *dir, nn_unet_config *out, nn_notes *notes, tn_err *err);
+
+#endif
