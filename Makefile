@@ -1,7 +1,7 @@
 # oneword: one Makefile, no configure step (GNU make 3.81 suffices). `make help` lists the targets.
 #
-# Each configuration builds into a folder of its own, so that nothing is cleaned to switch: the default into build/, `make
-# OPENMP=0`, `make CC=clang` and so on into build/NAME/ when NAME=... is given or derived below.
+# Nothing is cleaned to switch: `make B=build/NAME CC=clang OPENMP=0` keeps a configuration of its own beside the default one in
+# build/; flags that change in place rebuild what they change (the stamp $(B)/config).
 
 CC ?= cc
 ifeq ($(origin CC),default)
@@ -42,6 +42,12 @@ ISA_FLAGS_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c
 ISA_FLAGS_neon :=
 ISA_DEFS := $(foreach i,$(ISAS),-DTN_HAVE_$(i))
 
+# A file that changes when the configuration does; every object depends on it.
+CONFIG := $(CC) $(ALL_CFLAGS) $(LDFLAGS)
+ifeq ($(filter clean help uninstall,$(MAKECMDGOALS)),)
+$(shell mkdir -p $(B); printf '%s\n' '$(subst ','\'',$(CONFIG))' | cmp -s - $(B)/config || printf '%s\n' '$(subst ','\'',$(CONFIG))' > $(B)/config)
+endif
+
 # Sources are listed sorted, so that a build does not depend on the order of a directory.
 dirs = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c)))
 KERNEL_SRC := $(call dirs,tensor/kernel)
@@ -64,12 +70,12 @@ $(B)/liboneword.a: $(LIB_OBJ)
 $(B)/oneword: $(TOOL_OBJ) $(B)/liboneword.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
-$(B)/obj/%.o: %.c
+$(B)/obj/%.o: %.c $(B)/config
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(ISA_DEFS) -MMD -MP -c -o $@ $<
 
 define isa_rule
-$(B)/obj/tensor/kernel/%.$(1).o: tensor/kernel/%.c
+$(B)/obj/tensor/kernel/%.$(1).o: tensor/kernel/%.c $(B)/config
 	@mkdir -p $$(@D)
 	$$(CC) $$(ALL_CFLAGS) $$(ISA_FLAGS_$(1)) -DTN_ISA=$(1) -DTN_ISA_$(1) -MMD -MP -c -o $$@ $$<
 endef
