@@ -1,0 +1,219 @@
+#include "tools/generate.h"
+
+#include "nn/config.h"
+#include "nn/image/preprocess.h"
+#include "tensor/rng.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Latent pixels of one batch: a picture of 512 x 512 alone, up to sixteen of 64 x 64. Larger batches read each weight less often
+ * for a picture, which matters only where the pictures are small, and cost memory. */
+enum { BATCH_LATENT_PIXELS = 4096, MAX_BATCH = 16 };
+
+int64_t gen_native_size(const nn_model *m) {
+    int64_t latent = nn_unet_cfg(m->unet)->sample_size;
+    return latent > 0 ? latent * nn_vae_factor(m->vae) : nn_vae_cfg(m->vae)->sample_size;
+}
+
+int64_t gen_batch(const nn_model *m, int64_t width, int64_t height) {
+    int64_t f = nn_vae_factor(m->vae), n = BATCH_LATENT_PIXELS / ((width / f) * (height / f));
+    return n < 1 ? 1 : n > MAX_BATCH ? MAX_BATCH : n;
+}
+
+static int check_side(const char *name, int64_t side, int64_t factor, tn_err *err) {
+    if (side >= factor && side % factor == 0) return 0;
+    int64_t nearest = (side + factor / 2) / factor * factor;
+    if (nearest < factor) nearest = factor;
+    return tn_fail(err, TN_EUSAGE, "%s %lld: expected a multiple of %lld for this model (the nearest is %lld)", name, (long long)side,
+                   (long long)factor, (long long)nearest);
+}
+
+int gen_check_size(const nn_model *m, int64_t width, int64_t height, tn_err *err) {
+    int64_t factor = nn_vae_factor(m->vae);
+    if (check_side("width", width, factor, err) || check_side("height", height, factor, err)) return -1;
+    if (width <= NN_IMAGE_MAX_PIXELS / height) return 0;
+    return tn_fail(err, TN_EUSAGE, "%lld x %lld: pictures have at most %d pixels", (long long)width, (long long)height, NN_IMAGE_MAX_PIXELS);
+}
+
+/* ---- schedule ---- */
+
+/* Keys that the file leaves out mean the defaults of the class it names, also where another class runs on it. */
+static void keep_defaults(const tn_jval *json, const char *named, nn_schedule_config *config) {
+    bool pndm = strcmp(named, "PNDMScheduler") == 0;
+    if (pndm && !tn_json_get(json, "set_alpha_to_one")) config->set_alpha_to_one = false;
+    bool linspace = nn_scheduler_class_of(named) == NN_SCHEDULER_OTHER && !pndm && strcmp(named, "LCMScheduler") != 0;
+    if (linspace && !tn_json_get(json, "timestep_spacing")) config->timestep_spacing = NN_SPACING_LINSPACE;
+}
+
+int gen_schedule(const nn_model *m, const char *sampler, nn_schedule_config *config, char *named, tn_err *err) {
+    bool ddpm = sampler && strcmp(sampler, "ddpm") == 0;
+    if (sampler && !ddpm && strcmp(sampler, "ddim") != 0) {
+        return tn_fail(err, TN_EUSAGE, "sampler \"%s\": expected ddim or ddpm", sampler);
+    }
+    char *path = nn_join(m->dir, "scheduler");
+    if (!path) return tn_fail(err, TN_ENOMEM, "out of memory");
+    tn_json *doc = NULL;
+    int bad = nn_config_open(path, "scheduler_config.json", &doc, err);
+    if (!bad && nn_schedule_config_parse(tn_json_root(doc), ddpm ? "DDPMScheduler" : "DDIMScheduler", config, err)) {
+        bad = tn_fail_in(err, "%s/scheduler_config.json", path);
+    }
+    if (!bad) {
+        const tn_jval *v = tn_json_get(tn_json_root(doc), "_class_name");
+        const char *name = v && v->type == TN_JSON_STRING ? v->string : "";
+        keep_defaults(tn_json_root(doc), name, config);
+        nn_schedule_config_for_stable_diffusion(config);
+        if (named) snprintf(named, 64, "%s", name);
+    }
+    tn_json_free(doc);
+    free(path);
+    return bad;
+}
+
+/* ---- prompts ---- */
+
+int gen_tokenize(const nn_model *m, const char *prompt, nn_tokenizer_rules rules, nn_tokens *out, tn_err *err) {
+    int64_t length = m->text->cfg.positions;
+    int stated = nn_tokenizer_get_facts(m->tokenizer).max_length;
+    if (stated >= 2 && stated < length) length = stated;
+    return nn_tokenizer_encode(m->tokenizer, prompt, strlen(prompt), rules, (int)length, out, err);
+}
+
+/* Appends a prompt's ids at *to, moving learned words behind the text encoder's own table where the tokenizer's is shorter. Sets
+ * *length. */
+static int put_ids(const nn_model *m, const char *prompt, nn_tokenizer_rules rules, int64_t *to, int64_t *length, tn_err *err) {
+    nn_tokens t;
+    int64_t known = nn_tokenizer_get_facts(m->tokenizer).file_size, rows = m->text->cfg.vocab;
+    if (gen_tokenize(m, prompt, rules, &t, err)) return -1;
+    int bad = 0;
+    for (int i = 0; i < t.length && !bad; i++) {
+        to[i] = t.ids[i] < known ? t.ids[i] : t.ids[i] - known + rows;
+        if (t.ids[i] < known && t.ids[i] >= rows) {
+            bad = tn_fail(err, TN_EINPUT, "%s: the tokenizer knows %lld tokens, the text encoder %lld: \"%s\" has no row", m->dir,
+                          (long long)known, (long long)rows, nn_tokenizer_text(m->tokenizer, t.ids[i]));
+        }
+    }
+    *length = t.length;
+    nn_tokens_free(&t);
+    return bad;
+}
+
+/* ---- the run ---- */
+
+typedef struct gen_run {
+    tn_ctx *c;
+    nn_model *m;
+    const gen_request *r;
+    int64_t width, height, h, w, n; /* n: elements of one latent */
+    int64_t batch, L, D, first;     /* first: number of the batch's first picture */
+    int64_t steps_done, steps_total;
+    bool guided;
+    float *context;       /* [2,L,D]: prompt, negative prompt */
+    float *cond, *uncond; /* [batch,L,D] */
+    float *latent;        /* [batch,C,h,w] */
+    float *image;         /* [3,height,width] */
+    tn_rng *rng;          /* [batch] */
+    nn_schedule schedule;
+} gen_run;
+
+/* Every picture draws its noise from a generator of its own, so that it does not depend on its neighbours. */
+static void draw(void *arg, int step, float *noise, size_t n) {
+    gen_run *g = arg;
+    (void)step;
+    for (size_t i = 0; i < n / (size_t)g->n; i++) tn_rng_randn(&g->rng[i], noise + i * (size_t)g->n, (size_t)g->n);
+}
+
+static int after(void *arg, int step, const float *model_output, const float *latent) {
+    gen_run *g = arg;
+    (void)step, (void)model_output, (void)latent;
+    g->steps_done++;
+    if (g->r->progress) g->r->progress(g->r->arg, g->steps_done, g->steps_total);
+    return 0;
+}
+
+static int encode_prompts(gen_run *g, tn_err *err) {
+    const gen_request *r = g->r;
+    int64_t n = g->m->text->cfg.positions, length = 0, other = 0;
+    int64_t *ids = malloc(2 * (size_t)n * sizeof *ids);
+    if (!ids) return tn_fail(err, TN_ENOMEM, "out of memory for a prompt");
+    int bad = put_ids(g->m, r->prompt, r->rules, ids, &length, err);
+    if (!bad && g->guided) bad = put_ids(g->m, r->negative ? r->negative : "", r->rules, ids + length, &other, err);
+    g->L = length, g->D = g->m->text->cfg.t.width;
+    if (!bad && !(g->context = malloc(2 * (size_t)(g->L * g->D) * sizeof *g->context))) {
+        bad = tn_fail(err, TN_ENOMEM, "out of memory for a prompt");
+    }
+    if (!bad) bad = nn_encode_text(g->c, g->m->text, ids, g->guided ? 2 : 1, g->L, r->learned, r->rows, g->context, err);
+    free(ids);
+    return bad;
+}
+
+static int allocate(gen_run *g, tn_err *err) {
+    size_t batch = (size_t)g->batch, text = (size_t)(g->L * g->D);
+    g->cond = malloc(batch * text * sizeof *g->cond);
+    g->uncond = malloc(batch * text * sizeof *g->uncond);
+    g->latent = malloc(batch * (size_t)g->n * sizeof *g->latent);
+    g->image = malloc(3 * (size_t)(g->width * g->height) * sizeof *g->image);
+    g->rng = malloc(batch * sizeof *g->rng);
+    if (!g->cond || !g->uncond || !g->latent || !g->image || !g->rng) return tn_fail(err, TN_ENOMEM, "out of memory for pictures");
+    for (size_t i = 0; i < batch; i++) {
+        memcpy(g->cond + i * text, g->context, text * sizeof *g->cond);
+        if (g->guided) memcpy(g->uncond + i * text, g->context + text, text * sizeof *g->uncond);
+    }
+    return 0;
+}
+
+/* One picture of the batch to bytes. */
+static int develop(gen_run *g, int64_t i, nn_image *out, tn_err *err) {
+    const float *latent = g->latent + i * g->n;
+    if (g->r->latents) memcpy(g->r->latents + (g->first + i) * g->n, latent, (size_t)g->n * sizeof *latent);
+    if (nn_decode_latent(g->c, g->m->vae, latent, 1, g->h, g->w, g->image, err)) return -1;
+    return nn_image_from_signed(g->image, g->width, g->height, out, err);
+}
+
+/* B pictures from g->first on. */
+static int make_batch(gen_run *g, int64_t B, nn_image *out, tn_err *err) {
+    nn_sampler sampler;
+    if (nn_sampler_init(&sampler, &g->schedule, (int)g->r->steps, g->r->eta, (size_t)(B * g->n), err)) return -1;
+    for (int64_t i = 0; i < B; i++) {
+        tn_rng_seed(&g->rng[i], g->r->seed + (uint64_t)(g->first + i));
+        tn_rng_randn(&g->rng[i], g->latent + i * g->n, (size_t)g->n);
+    }
+    nn_sampling s = {.unet = g->m->unet, .sampler = &sampler, .B = B, .h = g->h, .w = g->w, .cond = g->cond,
+                     .uncond = g->guided ? g->uncond : NULL, .L = g->L, .D = g->D, .guidance = (float)g->r->guidance,
+                     .noise = draw, .after = after, .arg = g};
+    g->steps_total = (g->r->count + g->batch - 1) / g->batch * sampler.n_steps;
+    int bad = nn_sample(g->c, &s, g->latent, err);
+    nn_sampler_free(&sampler);
+    for (int64_t i = 0; i < B && !bad; i++) bad = develop(g, i, &out[g->first + i], err);
+    return bad;
+}
+
+static int prepare(gen_run *g, tn_err *err) {
+    nn_schedule_config config;
+    const gen_request *r = g->r;
+    if (gen_check_size(g->m, g->width, g->height, err)) return -1;
+    if (r->steps < 1 || r->steps > 1000000) return tn_fail(err, TN_EUSAGE, "steps: expected at least 1, got %lld", (long long)r->steps);
+    int64_t f = nn_vae_factor(g->m->vae);
+    g->h = g->height / f, g->w = g->width / f, g->n = nn_unet_cfg(g->m->unet)->in_channels * g->h * g->w;
+    g->batch = gen_batch(g->m, g->width, g->height);
+    if (g->batch > r->count) g->batch = r->count;
+    g->guided = (float)r->guidance != 1.0f;
+    if (gen_schedule(g->m, r->sampler, &config, NULL, err)) return -1;
+    int bad = nn_schedule_init(&g->schedule, &config, err);
+    nn_schedule_config_free(&config);
+    return bad || encode_prompts(g, err) || allocate(g, err) ? -1 : 0;
+}
+
+int gen_pictures(tn_ctx *c, nn_model *m, const gen_request *r, nn_image *out, tn_err *err) {
+    int64_t native = gen_native_size(m);
+    gen_run g = {.c = c, .m = m, .r = r, .width = r->width ? r->width : native, .height = r->height ? r->height : native};
+    for (int64_t i = 0; i < r->count; i++) out[i] = (nn_image){0};
+    int bad = prepare(&g, err);
+    for (; !bad && g.first < r->count; g.first += g.batch) {
+        bad = make_batch(&g, r->count - g.first < g.batch ? r->count - g.first : g.batch, out, err);
+    }
+    for (int64_t i = 0; bad && i < r->count; i++) nn_image_free(&out[i]);
+    nn_schedule_free(&g.schedule);
+    free(g.context), free(g.cond), free(g.uncond), free(g.latent), free(g.image), free(g.rng);
+    return bad;
+}
