@@ -131,8 +131,14 @@ static int json_merge(nn_bpe *b, const tn_jval *m, tn_err *err) {
     return rc;
 }
 
+/* A place kept in the vocabulary for later, by the convention of special tokens: "<|spare0|>". */
+static bool is_reserved(const char *token) {
+    size_t n = strlen(token);
+    return n > 4 && memcmp(token, "<|", 2) == 0 && memcmp(token + n - 2, "|>", 2) == 0;
+}
+
 /* The reference would take merges that were cut short, and give other ids than the model learned. Every token that is
- * no single byte and is not cut out of the text must be made by some merge. */
+ * no single byte, not cut out of the text and not reserved must be made by some merge. */
 static int check_reachable(const nn_tokenizer *tok, const char *dir, tn_err *err) {
     const nn_bpe *b = &tok->bpe;
     bool *made = calloc((size_t)b->n_tokens, sizeof *made);
@@ -147,7 +153,7 @@ static int check_reachable(const nn_tokenizer *tok, const char *dir, tn_err *err
     for (int i = 0; i < tok->n_added; i++) made[tok->added[i].id] = true;
     int lost = 0, first = 0;
     for (int i = b->n_tokens - 1; i >= 0; i--) {
-        if (!made[i]) lost++, first = i;
+        if (!made[i] && !is_reserved(b->token[i].text)) lost++, first = i;
     }
     free(made);
     if (!lost) return 0;
