@@ -6,8 +6,8 @@
 #include <cpuid.h>
 #endif
 
-/* The compiler's run-time library asks cpuid and, by xgetbv, whether the system saves the wide registers. AVX-512 means the
- * subsets that every server core since Skylake has. NEON is part of AArch64. */
+/* The compiler's run-time library asks cpuid and, by xgetbv, whether the system saves the wide registers. AVX-512
+ * means the subsets that every server core since Skylake has. NEON is part of AArch64. */
 #ifdef TN_HAVE_avx2
 static int has_avx2(void) {
     unsigned a, b, c, d;

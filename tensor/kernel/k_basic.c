@@ -45,8 +45,8 @@ void K(widen)(int64_t n, const void *x, tn_dtype type, float *y) {
     EACH_VECTOR(n, i, m) put(y + i, m == 16 ? v_load_typed(x, type, i) : v_loadn_typed(x, type, i, m), m);
 }
 
-/* Long sums: blocks of 1024 elements in 16 lanes and the tree, the blocks in double and in order, so that the rounding error does
- * not grow with n. The lanes that a last vector lacks add zeros. */
+/* Long sums: blocks of 1024 elements in 16 lanes and the tree, the blocks in double and in order, so that the
+ * rounding error does not grow with n. The lanes that a last vector lacks add zeros. */
 enum { BLOCK = 1024 };
 
 float K(sum)(int64_t n, const float *x) {
@@ -82,10 +82,10 @@ float K(sum_sq_diff)(int64_t n, const float *a, const float *b, const float *w) 
     return (float)total;
 }
 
-/* Loshchilov and Hutter, "Decoupled weight decay regularization", algorithm 2, with the roundings of PyTorch's single-tensor AdamW
- * on float tensors: every scalar is computed in double and rounded once. */
-void K(adamw)(int64_t n, float *p, const float *g, float *m, float *v, double lr, double beta1, double beta2, double eps,
-              double weight_decay, double step_size, double sqrt_bc2) {
+/* Loshchilov and Hutter, "Decoupled weight decay regularization", algorithm 2, with the roundings of PyTorch's
+ * single-tensor AdamW on float tensors: every scalar is computed in double and rounded once. */
+void K(adamw)(int64_t n, float *p, const float *g, float *m, float *v, double lr, double beta1, double beta2,
+              double eps, double weight_decay, double step_size, double sqrt_bc2) {
     v16 keep = v_set1((float)(1 - lr * weight_decay)), b1 = v_set1((float)beta1), b1c = v_set1((float)(1 - beta1));
     v16 b2 = v_set1((float)beta2), b2c = v_set1((float)(1 - beta2)), ve = v_set1((float)eps);
     v16 step = v_set1((float)-step_size), bc2 = v_set1((float)sqrt_bc2);

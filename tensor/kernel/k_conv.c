@@ -1,12 +1,14 @@
-/* Convolution as a matrix product whose columns are gathered from the image while they are packed (implicit im2col: Chellapilla
- * et al., "High performance convolutional neural networks for document processing", 2006, without the matrix in memory).
+/* Convolution as a matrix product whose columns are gathered from the image while they are packed (implicit im2col:
+ * Chellapilla et al., "High performance convolutional neural networks for document processing", 2006, without the
+ * matrix in memory).
  *
  *   forward  y  = w   [O, C KH KW]  x  cols(x)   [C KH KW, B P Q]
- *   dx       dx = w'  [C, O KH KW]  x  cols'(dy) [O KH KW, B H W]   w' swaps o and c; cols' reads what an input pixel fed
+ *   dx       dx = w'  [C, O KH KW]  x  cols'(dy) [O KH KW, B H W]
  *   dw       dw = dy  [O, B P Q]    x  cols(x)^T [B P Q, C KH KW]
  *
- * The columns of all images stand side by side, so that small images fill the tiles together. A tap is a pair (i, j) of the
- * KH x KW window. */
+ * The columns of all images stand side by side, so that small images fill the tiles together. w' swaps o and c;
+ * cols' holds what an input pixel fed; with stride s dx is one such product for each of s^2 phases of pixels. A tap
+ * is a pair (i, j) of the KH x KW window. */
 #include "tensor/kernel/k_gemm.h"
 #include "tensor/kernel/k_table.h"
 #include "tensor/parallel.h"
@@ -24,7 +26,7 @@ static k_conv simplified(const k_conv *p) {
     return s;
 }
 
-/* ---- gathering: n consecutive columns of one row of cols or cols'; up to 15 elements behind out[n] may be written ---- */
+/* ---- gathering: n consecutive columns of one row; up to 15 elements behind out[n] may be written ---- */
 
 /* out[t] = line[first + t step], or 0 where that is outside 0..width */
 static void gather_line(const float *line, int64_t width, int64_t first, int64_t step, int64_t n, float *out) {
@@ -40,46 +42,57 @@ static void gather_line(const float *line, int64_t width, int64_t first, int64_t
     for (int64_t z = hi; z < n; z++) out[z] = 0;
 }
 
-/* out[t] = line[(first + t) / step] where step divides first + t, else 0; 0 also outside 0..width */
-static void gather_spread(const float *line, int64_t width, int64_t first, int64_t step, int64_t n, float *out) {
-    if (step == 1) {
-        gather_line(line, width, first, 1, n, out);
-        return;
-    }
-    for (int64_t t = 0; t < n; t++) {
-        int64_t at = first + t;
-        out[t] = at >= 0 && at % step == 0 && at / step < width ? line[at / step] : 0;
-    }
-}
-
-/* A row of the matrix, columns pos..pos+n; columns count pixels through all images. */
-typedef void gather_row(const k_conv *p, int64_t row, int64_t pos, int64_t n, float *out);
+/* One row of the matrix, columns pos..pos+n; columns count pixels through all images. */
+typedef void gather_row(const void *ctx, int64_t row, int64_t pos, int64_t n, float *out);
 
 /* Row (c, i, j) of cols(x): what tap (i, j) of channel c sees for output pixels pos..pos+n. */
-static void gather_x(const k_conv *p, int64_t row, int64_t pos, int64_t n, float *out) {
+static void gather_x(const void *ctx, int64_t row, int64_t pos, int64_t n, float *out) {
+    const k_conv *p = ctx;
     int64_t taps = p->KH * p->KW, c = row / taps, i = row % taps / p->KW, j = row % taps % p->KW;
     int64_t b = pos / (p->P * p->Q), y = pos % (p->P * p->Q) / p->Q, q = pos % p->Q;
     while (n > 0) {
         const float *image = p->x + (b * p->C + c) * p->H * p->W;
         int64_t run = min64(p->Q - q, n), h = y * p->stride + i - p->top;
         int inside = h >= 0 && h < p->H;
-        gather_line(inside ? image + h * p->W : image, inside ? p->W : 0, q * p->stride + j - p->left, p->stride, run, out);
+        gather_line(inside ? image + h * p->W : image, inside ? p->W : 0, q * p->stride + j - p->left, p->stride, run,
+                    out);
         out += run, n -= run, q = 0;
         if (++y == p->P) y = 0, b++;
     }
 }
 
-/* Row (o, i, j) of cols'(dy), input pixels pos..pos+n: the output pixel that saw the input pixel through tap (i, j). */
-static void gather_dy(const k_conv *p, int64_t row, int64_t pos, int64_t n, float *out) {
-    int64_t taps = p->KH * p->KW, o = row / taps, i = row % taps / p->KW, j = row % taps % p->KW;
-    int64_t b = pos / (p->H * p->W), h = pos % (p->H * p->W) / p->W, w = pos % p->W;
+/* With stride s an input pixel (h, w) is seen through those taps only for which s divides h + top - i and
+ * w + left - j. So the pixels fall into s^2 phases, each with its share of the taps; one phase is a product without zeros
+ * between pixels. */
+typedef struct phase {
+    const k_conv *p;
+    int64_t h0, w0, H, W;   /* its first pixel, and how many there are, at distance s */
+    int64_t i0, j0, KH, KW; /* its first tap, and how many, at distance s */
+} phase;
+
+/* The phase whose taps begin at (i, j), 0 <= i, j < s. */
+static phase phase_of(const k_conv *p, int64_t i, int64_t j) {
+    int64_t s = p->stride, h0 = (i + s - p->top % s) % s, w0 = (j + s - p->left % s) % s;
+    phase f = {p, h0, w0, (p->H - h0 + s - 1) / s, (p->W - w0 + s - 1) / s, /* the pixels */
+               i, j,      (p->KH - i + s - 1) / s, (p->KW - j + s - 1) / s}; /* the taps */
+    return f;
+}
+
+/* Row (o, tap) of cols'(dy), pixels of the phase pos..pos+n: the output pixel that saw the input pixel through the
+ * tap. */
+static void gather_dy(const void *ctx, int64_t row, int64_t pos, int64_t n, float *out) {
+    const phase *f = ctx;
+    const k_conv *p = f->p;
+    int64_t taps = f->KH * f->KW, o = row / taps, i = row % taps / f->KW, j = row % taps % f->KW;
+    int64_t b = pos / (f->H * f->W), h = pos % (f->H * f->W) / f->W, w = pos % f->W;
+    int64_t up = (f->h0 + p->top - f->i0) / p->stride - i, right = (f->w0 + p->left - f->j0) / p->stride - j;
     while (n > 0) {
         const float *image = p->dy + (b * p->O + o) * p->P * p->Q;
-        int64_t run = min64(p->W - w, n), y = h + p->top - i;
-        int inside = y >= 0 && y % p->stride == 0 && y / p->stride < p->P;
-        gather_spread(inside ? image + y / p->stride * p->Q : image, inside ? p->Q : 0, w + p->left - j, p->stride, run, out);
+        int64_t run = min64(f->W - w, n), y = h + up;
+        int inside = y >= 0 && y < p->P;
+        gather_line(inside ? image + y * p->Q : image, inside ? p->Q : 0, w + right, 1, run, out);
         out += run, n -= run, w = 0;
-        if (++h == p->H) h = 0, b++;
+        if (++h == f->H) h = 0, b++;
     }
 }
 
@@ -88,12 +101,13 @@ static void gather_dy(const k_conv *p, int64_t row, int64_t pos, int64_t n, floa
 enum { CHUNK = 512, ROWS_CHUNK = 64 }; /* columns gathered at a time; elements of each of 16 rows */
 
 /* Rows k0..k0+kc of the gathered matrix into panels: each row through a line that stays in the first-level cache. */
-static void pack_rows(const k_conv *p, gather_row *gather, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
+static void pack_rows(const void *ctx, gather_row *gather, int64_t k0, int64_t kc, int64_t n0, int64_t cols,
+                      float *dst) {
     float line[CHUNK + 2 * V_LANES];
     for (int64_t c = 0; c < cols; c += CHUNK) {
         int64_t n = min64(CHUNK, cols - c), width = (n + GEMM_COLS - 1) / GEMM_COLS * GEMM_COLS;
         for (int64_t k = 0; k < kc; k++) {
-            gather(p, k0 + k, n0 + c, n, line);
+            gather(ctx, k0 + k, n0 + c, n, line);
             for (int64_t z = n; z < width; z++) line[z] = 0;
             for (int64_t j = 0; j < width; j += V_LANES)
                 v_store(dst + ((c + j) / GEMM_COLS * kc + k) * GEMM_COLS + j % GEMM_COLS, v_load(line + j));
@@ -106,13 +120,14 @@ static void pack_cols_x(const void *ctx, int64_t unused, int64_t k0, int64_t kc,
     pack_rows(ctx, gather_x, k0, kc, n0, cols, dst);
 }
 
-static void pack_cols_dy(const void *ctx, int64_t unused, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
-    (void)unused;
-    pack_rows(ctx, gather_dy, k0, kc, n0, cols, dst);
+static void pack_cols_dy(const void *ctx, int64_t b, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
+    const phase *f = ctx;
+    pack_rows(ctx, gather_dy, k0, kc, b * f->H * f->W + n0, cols, dst);
 }
 
 /* cols(x)^T: 16 columns are gathered along k and turned in registers. */
-static void pack_cols_x_turned(const void *ctx, int64_t unused, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
+static void pack_cols_x_turned(const void *ctx, int64_t unused, int64_t k0, int64_t kc, int64_t n0, int64_t cols,
+                               float *dst) {
     float rows[16][ROWS_CHUNK + V_LANES];
     int64_t width = (cols + GEMM_COLS - 1) / GEMM_COLS * GEMM_COLS;
     (void)unused;
@@ -137,7 +152,8 @@ static void pack_cols_x_turned(const void *ctx, int64_t unused, int64_t k0, int6
 }
 
 /* dy as [O, B P Q]: a plain matrix per image. */
-static void pack_dy(const void *ctx, int64_t unused, int64_t m0, int64_t rows, int64_t height, int64_t k0, int64_t kc, float *dst) {
+static void pack_dy(const void *ctx, int64_t unused, int64_t m0, int64_t rows, int64_t height, int64_t k0, int64_t kc,
+                    float *dst) {
     const k_conv *p = ctx;
     int64_t pixels = p->P * p->Q;
     gemm_view v = {p->dy, TN_F32, pixels, p->O * pixels, 0};
@@ -150,42 +166,56 @@ static void pack_dy(const void *ctx, int64_t unused, int64_t m0, int64_t rows, i
         }
 }
 
-/* dst[k][rows] = n <= 16 taps of `rows` consecutive channels of w, the first at element `at`. The panel ends `room` elements from
- * dst, and the next one stands there: no vector may reach beyond. */
-static void pack_taps(const k_conv *p, int64_t at, int64_t rows, int64_t n, int64_t room, float *dst) {
+/* r[t] = tap first + t, of `rows` consecutive channels of w, for t < 16; `at` is the element of the first channel
+ * and tap. Where there are fewer taps the next channel's come along, to be dropped. */
+static void turn_taps(const k_conv *p, int64_t at, int64_t rows, v16 r[16]) {
     int64_t taps = p->KH * p->KW, size = p->O * p->C * taps;
-    v16 r[16];
     for (int64_t i = 0; i < 16; i++, at += taps) {
         if (i >= rows)
             r[i] = v_zero();
-        else /* the next channel's taps come along where they exist, and are dropped below */
-            r[i] = at + 16 <= size ? v_load_typed(p->w, p->w_type, at) : v_loadn_typed(p->w, p->w_type, at, n);
+        else
+            r[i] = at + 16 <= size ? v_load_typed(p->w, p->w_type, at) : v_loadn_typed(p->w, p->w_type, at, size - at);
     }
     v_transpose_rows(r, rows);
-    for (int64_t i = 0; i < n; i++) {
-        if (i * rows + V_LANES <= room)
-            v_store(dst + i * rows, r[i]);
+}
+
+/* Taps t0..t0+n of the phase, of `rows` channels from `channel` of output o, as dst[t][rows]. The panel ends `room`
+ * elements from dst, and the next one may stand there already: no vector reaches beyond. */
+static void pack_taps(const phase *f, int64_t o, int64_t channel, int64_t rows, int64_t t0, int64_t n, int64_t room,
+                      float *dst) {
+    const k_conv *p = f->p;
+    int64_t j = t0 % f->KW, tap = (f->i0 + t0 / f->KW * p->stride) * p->KW + f->j0 + j * p->stride, window = -16;
+    v16 r[16];
+    for (int64_t t = 0; t < n; t++, dst += rows, room -= rows) {
+        if (tap - window >= 16) {
+            window = tap / 16 * 16;
+            turn_taps(p, (o * p->C + channel) * p->KH * p->KW + window, rows, r);
+        }
+        if (room >= V_LANES)
+            v_store(dst, r[tap - window]);
         else
-            v_storen(dst + i * rows, r[i], rows);
+            v_storen(dst, r[tap - window], rows);
+        tap += p->stride;
+        if (++j == f->KW) j = 0, tap += p->stride * (p->KW - f->KW);
     }
 }
 
-/* w' [C, (o, i, j)]. The channels of one o lie together, so all panels take theirs before the next o. */
-static void pack_w_swapped(const void *ctx, int64_t unused, int64_t m0, int64_t rows, int64_t height, int64_t k0, int64_t kc,
-                           float *dst) {
-    const k_conv *p = ctx;
-    int64_t taps = p->KH * p->KW;
-    if (taps == 1) {
-        gemm_view v = {p->w, p->w_type, p->C, 0, 1};
+/* w' [C, (o, tap of the phase)]. The channels of one o lie together, so all panels take theirs before the next o. */
+static void pack_w_swapped(const void *ctx, int64_t unused, int64_t m0, int64_t rows, int64_t height, int64_t k0,
+                           int64_t kc, float *dst) {
+    const phase *f = ctx;
+    int64_t taps = f->KH * f->KW;
+    if (f->p->KH * f->p->KW == 1) {
+        gemm_view v = {f->p->w, f->p->w_type, f->p->C, 0, 1};
         K(pack_a_view)(&v, unused, m0, rows, height, k0, kc, dst);
         return;
     }
     for (int64_t k = 0, n; k < kc; k += n) {
-        int64_t o = (k0 + k) / taps, tap = (k0 + k) % taps;
-        n = min64(min64(16, taps - tap), kc - k);
+        int64_t t = (k0 + k) % taps;
+        n = min64(taps - t, kc - k);
         for (int64_t m = 0; m < rows; m += height) {
             int64_t h = min64(height, rows - m);
-            pack_taps(p, (o * p->C + m0 + m) * taps + tap, h, n, (kc - k) * h, dst + m * kc + k * h);
+            pack_taps(f, (k0 + k) / taps, m0 + m, h, t, n, (kc - k) * h, dst + m * kc + k * h);
         }
     }
 }
@@ -197,18 +227,24 @@ static gemm forward_gemm(const k_conv *p, const gemm_view *w) {
     int64_t pixels = p->P * p->Q;
     g.M = p->O, g.N = p->batch * pixels, g.K = p->C * p->KH * p->KW, g.batch = 1;
     g.pack_a = K(pack_a_view), g.a_ctx = w, g.pack_b = pack_cols_x, g.b_ctx = p;
-    g.C = p->y, g.ldc = g.span = pixels, g.span_step = p->O * pixels;
+    g.C = p->y, g.ldc = g.span = pixels, g.span_step = p->O * pixels, g.col_step = 1;
     g.bias = p->bias, g.bias_type = p->bias_type, g.bias_rows = 1;
     g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
     return g;
 }
 
-static gemm dx_gemm(const k_conv *p) {
+static gemm dx_gemm(const phase *f) {
+    const k_conv *p = f->p;
     gemm g = {0};
-    int64_t pixels = p->H * p->W;
-    g.M = p->C, g.N = p->batch * pixels, g.K = p->O * p->KH * p->KW, g.batch = 1;
-    g.pack_a = pack_w_swapped, g.pack_b = pack_cols_dy, g.a_ctx = g.b_ctx = p;
-    g.C = p->dx, g.ldc = g.span = pixels, g.span_step = p->C * pixels;
+    int64_t pixels = f->H * f->W, image = p->C * p->H * p->W;
+    g.M = p->C, g.N = pixels, g.K = p->O * f->KH * f->KW, g.batch = p->batch;
+    g.pack_a = pack_w_swapped, g.pack_b = pack_cols_dy, g.a_ctx = g.b_ctx = f;
+    g.C = p->dx + f->h0 * p->W + f->w0, g.ldc = p->H * p->W;
+    if (p->stride == 1) { /* all images side by side */
+        g.N *= p->batch, g.batch = 1, g.span = pixels, g.span_step = image, g.col_step = 1;
+    } else { /* a span is one row of the phase */
+        g.c_step = image, g.span = f->W, g.span_step = p->stride * p->W, g.col_step = p->stride;
+    }
     g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
     return g;
 }
@@ -217,7 +253,7 @@ static gemm dw_gemm(const k_conv *p) {
     gemm g = {0};
     g.M = p->O, g.N = p->C * p->KH * p->KW, g.K = p->batch * p->P * p->Q, g.batch = 1;
     g.pack_a = pack_dy, g.pack_b = pack_cols_x_turned, g.a_ctx = g.b_ctx = p;
-    g.C = p->dw, g.ldc = g.span = g.N;
+    g.C = p->dw, g.ldc = g.span = g.N, g.col_step = 1;
     g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
     return g;
 }
@@ -231,8 +267,11 @@ void K(conv)(const k_conv *p) {
 
 void K(conv_dx)(const k_conv *p) {
     k_conv s = simplified(p);
-    gemm g = dx_gemm(&s);
-    K(gemm)(&g);
+    for (int64_t ij = 0; ij < s.stride * s.stride; ij++) {
+        phase f = phase_of(&s, ij / s.stride, ij % s.stride);
+        gemm g = dx_gemm(&f);
+        K(gemm)(&g);
+    }
 }
 
 /* dbias[o] = sum of dy[b, o, :, :]: per image in blocks, then the images in order. */
@@ -256,8 +295,14 @@ void K(conv_dw)(const k_conv *p) {
 
 size_t K(conv_scratch)(const k_conv *p) {
     k_conv s = simplified(p);
-    gemm y = forward_gemm(&s, NULL), x = dx_gemm(&s), w = dw_gemm(&s);
-    size_t a = K(gemm_scratch)(&y), b = K(gemm_scratch)(&x), c = K(gemm_scratch)(&w);
+    gemm y = forward_gemm(&s, NULL), w = dw_gemm(&s);
+    size_t a = K(gemm_scratch)(&y), b = K(gemm_scratch)(&w), c = 0;
+    for (int64_t ij = 0; ij < s.stride * s.stride; ij++) {
+        phase f = phase_of(&s, ij / s.stride, ij % s.stride);
+        gemm g = dx_gemm(&f);
+        size_t size = K(gemm_scratch)(&g);
+        c = c > size ? c : size;
+    }
     size_t ab = a > b ? a : b;
     return ab > c ? ab : c;
 }

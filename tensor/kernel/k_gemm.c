@@ -1,21 +1,22 @@
-/* Blocked, packed, register-tiled matrix product (the scheme of Goto and van de Geijn, "Anatomy of high-performance matrix
- * multiplication", 2008, with one more rule: every element of C is one chain of fused multiply-adds over ascending k).
+/* Blocked, packed, register-tiled matrix product (the scheme of Goto and van de Geijn, "Anatomy of high-performance
+ * matrix multiplication", 2008, with one more rule: every element of C is one chain of fused multiply-adds over
+ * ascending k).
  *
  *   task    MB x NC elements of C of one batch; the tasks run in parallel, each owns its elements
  *   block   KC x NC elements of B, packed once per task and block; lies in the second-level cache
- *   group   GROUP panels of A, each GEMM_ROWS x KC, packed just before use
+ *   group   GROUP panels of A, each GEMM_ROWS x KC, packed just before they are used
  *   tile    GEMM_ROWS x GEMM_COLS elements of C in registers, over KC steps of k
  *
- * Between blocks of k a chain rests in a tile of the worker's scratch, as a float, which it is anyway: where the blocks end
- * does not change a bit. The old C (acc) is thus free to be added last. */
+ * Between blocks of k a chain rests in a tile of the worker's scratch, as a float, which it is anyway: where the
+ * blocks end does not change a bit. The old C (acc) is thus free to be added last. */
 #include "tensor/kernel/k_gemm.h"
 #include "tensor/parallel.h"
 
 enum {
-    KC = 512, /* with NC, a block of B of 0.6 MB: 14 x 512 of A and 512 x 32 of B pass through 32 KB of first-level cache */
+    KC = 512, /* KC x NC is a block of B of 0.6 MB, for a second-level cache of 1 MB */
     NC = 320,
-    MB = 1024,
-    GROUP = 4,
+    MB = 1024, /* rows that one packed block of B serves */
+    GROUP = 4, /* panels of A that share a panel of B while it is in the first-level cache */
     TILE = GEMM_ROWS * GEMM_COLS
 };
 
@@ -105,12 +106,12 @@ static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Cuts C into tasks: as few as the caches ask for; more along the longer side until every thread has two; and, while they are
- * few, as many for one thread as for another. */
+/* Cuts C into tasks: as few as the caches ask for; more along the longer side until every thread has two; and,
+ * while they are few, as many for one thread as for another. */
 static plan make_plan(const gemm *g) {
     plan q = {0};
     int64_t M = max64(g->M, 1), N = max64(g->N, 1), K = max64(g->K, 1), batch = max64(g->batch, 1);
-    int small = (double)M * (double)N * (double)K * (double)batch < 1e5; /* done before other threads would have woken */
+    int small = (double)M * (double)N * (double)K * (double)batch < 1e5; /* done before other threads wake */
     q.threads = small || g->threads < 1 ? 1 : g->threads;
     q.n_panels = ceil_div(N, GEMM_COLS);
     int64_t m = ceil_div(M, MB), n = ceil_div(N, NC), want = q.threads == 1 ? 1 : 2 * (int64_t)q.threads;
@@ -145,14 +146,18 @@ size_t K(gemm_scratch)(const gemm *g) {
 static void write_tile(const gemm *g, int64_t b, int64_t m, int64_t n, int64_t rows, int64_t cols, const float *t) {
     for (int64_t j = 0, lanes; j < cols; j += lanes) {
         int64_t at = (n + j) % g->span;
-        float *c = g->C + b * g->c_step + (n + j) / g->span * g->span_step + m * g->ldc + at;
+        float *c = g->C + b * g->c_step + (n + j) / g->span * g->span_step + m * g->ldc + at * g->col_step;
         lanes = min64(min64(cols - j, V_LANES), g->span - at);
         v16 bias = v_zero();
         if (g->bias && !g->bias_rows) bias = v_loadn_typed(g->bias, g->bias_type, n + j, lanes);
         for (int64_t i = 0; i < rows; i++, c += g->ldc) {
             v16 x = v_load(t + i * GEMM_COLS + j);
             if (g->bias) x = v_add(x, g->bias_rows ? v_set1(s_load_typed(g->bias, g->bias_type, m + i)) : bias);
-            if (lanes == V_LANES) {
+            if (g->col_step != 1) {
+                float e[V_LANES];
+                v_store(e, x);
+                for (int64_t l = 0; l < lanes; l++) c[l * g->col_step] = g->acc ? e[l] + c[l * g->col_step] : e[l];
+            } else if (lanes == V_LANES) {
                 v_store(c, g->acc ? v_add(x, v_load(c)) : x);
             } else {
                 v_storen(c, g->acc ? v_add(x, v_loadn(c, lanes)) : x, lanes);
@@ -176,7 +181,8 @@ static void run_task(void *arg, int64_t index, int worker) {
     int64_t cols = min64(g->N, (nt + 1) * q->n_panels / q->n_tasks * GEMM_COLS) - n0;
     /* panels of even height: 77 rows are 5 x 13 and 12, rather than 5 x 14 and 7 */
     int64_t panels = ceil_div(rows, GEMM_ROWS), height = ceil_div(rows, panels);
-    float *B = (float *)g->scratch + worker * (q->b_size + q->a_size + q->t_size), *A = B + q->b_size, *T = A + q->a_size;
+    float *B = (float *)g->scratch + worker * (q->b_size + q->a_size + q->t_size);
+    float *A = B + q->b_size, *T = A + q->a_size;
 
     for (int64_t k0 = 0; k0 == 0 || k0 < g->K; k0 += q->kc) {
         int64_t kc = min64(q->kc, g->K - k0);

@@ -1,6 +1,7 @@
-/* The driver of all matrix products, private to tensor/kernel: C[b] (+)= A[b] B[b] (+ bias), with A and B given as functions that
- * copy ("pack") pieces of them into panels. A packer may read a plain matrix of any type, or gather image columns for a
- * convolution; the arithmetic is the driver's alone, and is the same for all: see k_matmul in kernels.h. */
+/* The driver of all matrix products, private to tensor/kernel: C[b] (+)= A[b] B[b] (+ bias), with A and B given as
+ * functions that copy ("pack") pieces of them into panels. A packer may read a plain matrix of any type, or gather
+ * image columns for a convolution; the arithmetic is the driver's alone, and is the same for all: see k_matmul in
+ * kernels.h. */
 #ifndef TN_K_GEMM_H
 #define TN_K_GEMM_H
 
@@ -12,10 +13,10 @@ enum {
     GEMM_SLACK = V_LANES                    /* a packer of A may write that much past the end of the last panel */
 };
 
-/* Rows m0..m0+rows and k0..k0+kc of A[batch] in panels of `height` rows, height <= GEMM_ROWS, the last as high as is left. A panel
- * of h rows that begins with row m lies at dst + m kc, as [k][h]. */
-typedef void gemm_pack_a(const void *ctx, int64_t batch, int64_t m0, int64_t rows, int64_t height, int64_t k0, int64_t kc,
-                         float *dst);
+/* Rows m0..m0+rows and k0..k0+kc of A[batch] in panels of `height` rows, height <= GEMM_ROWS, the last as high as
+ * is left. A panel of h rows that begins with row m lies at dst + m kc, as [k][h]. */
+typedef void gemm_pack_a(const void *ctx, int64_t batch, int64_t m0, int64_t rows, int64_t height, int64_t k0,
+                         int64_t kc, float *dst);
 
 /* k0..k0+kc and columns n0..n0+cols of B[batch] in panels of GEMM_COLS columns, as dst[panel][k][column]; zeros fill
  * the last panel. */
@@ -26,8 +27,9 @@ typedef struct gemm {
     gemm_pack_a *pack_a;
     gemm_pack_b *pack_b;
     const void *a_ctx, *b_ctx;
-    float *C; /* row stride ldc, batch stride c_step; columns lie in spans of `span`, span_step apart (one span: N) */
-    int64_t ldc, c_step, span, span_step;
+    float *C; /* row stride ldc, batch stride c_step */
+    int64_t ldc, c_step;
+    int64_t span, span_step, col_step; /* column n: n / span * span_step + n % span * col_step (plain: N, 0, 1) */
     const void *bias; /* as in k_matmul */
     tn_dtype bias_type;
     int bias_rows, acc, threads;

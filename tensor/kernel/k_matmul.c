@@ -4,8 +4,9 @@
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* dst[k * stride + i] = x[i * ld + k], for i < rows <= 16 and k < kc: 16 x 16 at a time in registers. Writes 16 elements per k,
- * in ascending order, so that what it writes beyond `rows` is overwritten or lies in the slack behind the panel. */
+/* dst[k * stride + i] = x[i * ld + k], for i < rows <= 16 and k < kc: 16 x 16 at a time in registers. Writes 16
+ * elements per k, in ascending order, so that what it writes beyond `rows` is overwritten or lies in the slack
+ * behind the panel. */
 static void pack_across(const gemm_view *v, int64_t start, int64_t rows, int64_t kc, int64_t stride, float *dst) {
     for (int64_t k = 0; k < kc; k += 16) {
         int64_t n = min64(16, kc - k);
@@ -51,8 +52,9 @@ void K(pack_b_view)(const void *view, int64_t batch, int64_t k0, int64_t kc, int
     for (int64_t k = 0; k < kc; k++)
         for (int64_t j = 0; j < width; j += 16) {
             int64_t i = start + (k0 + k) * v->ld + n0 + j, n = cols - j;
-            v_store(dst + (j / GEMM_COLS * kc + k) * GEMM_COLS + j % GEMM_COLS,
-                    n >= 16 ? v_load_typed(v->base, v->type, i) : n > 0 ? v_loadn_typed(v->base, v->type, i, n) : v_zero());
+            v16 x = v_zero();
+            if (n > 0) x = n >= 16 ? v_load_typed(v->base, v->type, i) : v_loadn_typed(v->base, v->type, i, n);
+            v_store(dst + (j / GEMM_COLS * kc + k) * GEMM_COLS + j % GEMM_COLS, x);
         }
 }
 
@@ -60,14 +62,15 @@ static gemm as_gemm(const k_matmul *p, const gemm_view *a, const gemm_view *b) {
     gemm g = {0};
     g.M = p->M, g.N = p->N, g.K = p->K, g.batch = p->batch;
     g.pack_a = K(pack_a_view), g.a_ctx = a, g.pack_b = K(pack_b_view), g.b_ctx = b;
-    g.C = p->C, g.ldc = p->ldc, g.c_step = p->c_step, g.span = p->N;
+    g.C = p->C, g.ldc = p->ldc, g.c_step = p->c_step, g.span = p->N, g.col_step = 1;
     g.bias = p->bias, g.bias_type = p->bias_type, g.bias_rows = p->bias_rows;
     g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
     return g;
 }
 
 void K(matmul)(const k_matmul *p) {
-    gemm_view a = {p->A, p->a_type, p->lda, p->a_step, p->a_trans}, b = {p->B, p->b_type, p->ldb, p->b_step, p->b_trans};
+    gemm_view a = {p->A, p->a_type, p->lda, p->a_step, p->a_trans};
+    gemm_view b = {p->B, p->b_type, p->ldb, p->b_step, p->b_trans};
     gemm g = as_gemm(p, &a, &b);
     K(gemm)(&g);
 }

@@ -1,5 +1,5 @@
-/* The one list of kernels: prototypes for the files that define them, and the table of kernels.c, both for one instruction set.
- * Private to tensor/kernel; the rest of the tree sees kernels.h, where each entry is explained. */
+/* The one list of kernels: prototypes for the files that define them, and the table of kernels.c, both for one
+ * instruction set. Private to tensor/kernel; the rest of the tree sees kernels.h, where each entry is explained. */
 #ifndef TN_K_TABLE_H
 #define TN_K_TABLE_H
 

@@ -1,9 +1,10 @@
 /* Sixteen float lanes on every machine.
  *
- * One vector type with the same lanes and the same rounding in every back end: one AVX-512 register, two AVX2 registers, four
- * NEON registers or a plain array. Every operation is IEEE binary32, rounded to nearest even, so a kernel written on it
- * computes the same bits wherever it is compiled (NaN payloads apart). This is the only file with instruction-set conditionals;
- * the build defines TN_ISA and TN_ISA_NAME for one NAME of avx512, avx2, neon, scalar.
+ * One vector type with the same lanes and the same rounding in every back end: one AVX-512 register, two AVX2
+ * registers, four NEON registers or a plain array. Every operation is IEEE binary32, rounded to nearest even, so a
+ * kernel written on it computes the same bits wherever it is compiled (NaN payloads apart). This is the only file
+ * with instruction-set conditionals; the build defines TN_ISA and TN_ISA_NAME for one NAME of avx512, avx2, neon,
+ * scalar.
  *
  *   v16   16 floats                     v_...
  *   v16i  16 int32, wrapping            vi_...
@@ -17,8 +18,8 @@
  *   v_bits, v_float reinterpret.   vi_shl, vi_shr (zeros in), vi_sar (sign in): by 0..31.
  *   v_loadn, v_storen touch the first n of 0..16 elements only; the other lanes are loaded as 0. v_first(n): their mask.
  *   v_reduce_add is one fixed tree: lane i with lane i+8, then +4, +2, +1. v_reduce_max is the same tree of v_max.
- *   v_transpose: 16 vectors as a 16x16 matrix, in place. v_transpose_rows: only the first `rows` vectors matter; in the result,
- *   lanes beyond `rows` may be anything.
+ *   v_transpose: 16 vectors as a 16x16 matrix, in place. v_transpose_rows: only the first `rows` vectors matter; in the
+ *   result, lanes beyond `rows` may be anything.
  *   Loads and stores need the alignment of their element only. */
 #ifndef TN_SIMD_H
 #define TN_SIMD_H
@@ -37,8 +38,8 @@
 
 #define V_LANES 16
 
-/* V_TILE_ROWS x V_TILE_VECS vectors: the block of C that matmul keeps in registers, beside V_TILE_VECS vectors of B and one
- * broadcast element of A. */
+/* V_TILE_ROWS x V_TILE_VECS vectors: the block of C that matmul keeps in registers, beside V_TILE_VECS vectors of B
+ * and one broadcast element of A. */
 
 /* ---- scalars ---- */
 
@@ -141,13 +142,16 @@ static inline void v_transpose_rows(v16 r[16], int64_t rows) {
     __m512d t[16];
     (void)rows;
     for (int i = 0; i < 16; i += 4) {
-        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1])), b = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
-        __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3])), d = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3]));
+        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1]));
+        __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
+        __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3]));
+        __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3]));
         t[i] = _mm512_unpacklo_pd(a, c), t[i + 1] = _mm512_unpackhi_pd(a, c);
         t[i + 2] = _mm512_unpacklo_pd(b, d), t[i + 3] = _mm512_unpackhi_pd(b, d);
     }
     for (int i = 0; i < 4; i++) {
-        __m512 a = _mm512_castpd_ps(t[i]), b = _mm512_castpd_ps(t[4 + i]), c = _mm512_castpd_ps(t[8 + i]), d = _mm512_castpd_ps(t[12 + i]);
+        __m512 a = _mm512_castpd_ps(t[i]), b = _mm512_castpd_ps(t[4 + i]);
+        __m512 c = _mm512_castpd_ps(t[8 + i]), d = _mm512_castpd_ps(t[12 + i]);
         __m512 ab = _mm512_shuffle_f32x4(a, b, 0x44), cd = _mm512_shuffle_f32x4(c, d, 0x44);
         r[i] = _mm512_shuffle_f32x4(ab, cd, 0x88), r[4 + i] = _mm512_shuffle_f32x4(ab, cd, 0xdd);
         ab = _mm512_shuffle_f32x4(a, b, 0xee), cd = _mm512_shuffle_f32x4(c, d, 0xee);
@@ -302,7 +306,9 @@ static inline v16m v_first(int64_t n) {
     V_FOUR(v16m, vcgtq_s32(c, i), vcgtq_s32(c, vaddq_s32(i, four)), vcgtq_s32(c, vaddq_s32(i, eight)),
            vcgtq_s32(c, vaddq_s32(vaddq_s32(i, four), eight)));
 }
-static inline v16 v_load(const float *p) { V_FOUR(v16, vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12)); }
+static inline v16 v_load(const float *p) {
+    V_FOUR(v16, vld1q_f32(p), vld1q_f32(p + 4), vld1q_f32(p + 8), vld1q_f32(p + 12));
+}
 static inline void v_store(float *p, v16 x) {
     vst1q_f32(p, x.a), vst1q_f32(p + 4, x.b), vst1q_f32(p + 8, x.c), vst1q_f32(p + 12, x.d);
 }
@@ -377,7 +383,9 @@ static inline v16 v_load_f16(const void *p) {
     V_FOUR(v16, vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(h))), vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(h + 4))),
            vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(h + 8))), vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(h + 12))));
 }
-static inline float32x4_t v_from_bf16x4(const uint16_t *h) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(h), 16)); }
+static inline float32x4_t v_from_bf16x4(const uint16_t *h) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(h), 16));
+}
 static inline v16 v_load_bf16(const void *p) {
     uint16_t h[16];
     memcpy(h, p, sizeof h);
@@ -401,7 +409,8 @@ static inline void v_transpose_rows(v16 r[16], int64_t rows) {
     for (int i = 0; i < 16; i++) v_store(t[i], r[i]);
     for (int i = 0; i < rows; i += 4)
         for (int j = 0; j < 16; j += 4) {
-            float32x4x4_t q = {{vld1q_f32(&t[i][j]), vld1q_f32(&t[i + 1][j]), vld1q_f32(&t[i + 2][j]), vld1q_f32(&t[i + 3][j])}};
+            const float *b = &t[i][j];
+            float32x4x4_t q = {{vld1q_f32(b), vld1q_f32(b + 16), vld1q_f32(b + 32), vld1q_f32(b + 48)}};
             float s[16];
             vst4q_f32(s, q); /* interleaves: s is the 4x4 block transposed */
             for (int k = 0; k < 4; k++) memcpy(&u[j + k][i], s + 4 * k, 4 * sizeof(float));
