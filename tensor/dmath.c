@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* A double-double: the unevaluated sum hi + lo with |lo| <= ulp(hi)/2, about 106 bits. */
 typedef struct dd {
@@ -153,7 +154,7 @@ static double sine(double x, int shift) {
     dd r = {x, 0};
     for (int i = 0; i < 3; i++) r = dd_add(r, two_prod(-n, half_pi[i]));
     dd z = dd_mul(r, r), y;
-    int quadrant = (int)((long long)n + shift) & 3;
+    int quadrant = (int)(((int64_t)n + shift) & 3);
     if (quadrant & 1) { /* 1 - z/2 + z^2 (1/24 - ...) */
         y = dd_add((dd){1, 0}, dd_scale(z, -0.5));
         y = dd_add(y, (dd){z.hi * z.hi * POLYNOMIAL(cos_tail, z.hi), 0});

@@ -1,11 +1,13 @@
 /* Elementary functions in double with the same bits on every CPU and C library.
  *
- * The libm of glibc, musl, msvcrt and newlib differ in the last place, so schedules, sinusoids and the noise of a seed would
- * differ from machine to machine. These are computed with additions, multiplications, divisions and exact functions (rint,
- * ldexp, frexp) alone, in double-double where it matters: exact argument reduction, Taylor series with a double-double head, one
- * rounding at the end. They are for tables and for single numbers (about 0.1 us a call); vectors use tensor/kernel/vmath.h.
+ * The libm of glibc, musl, msvcrt and newlib differ in the last place, so schedules, sinusoids and the noise of a seed
+ * would differ from machine to machine. These are computed with additions, multiplications, divisions and exact
+ * functions (rint, ldexp, frexp) alone, in double-double where it matters: exact argument reduction, Taylor series with
+ * a double-double head, one rounding at the end. They are for tables and for single numbers (about 0.1 us a call);
+ * vectors use tensor/kernel/vmath.h.
  *
- * Largest error found over 12 million arguments each against 113-bit references, in units in the last place (0.5 is perfect):
+ * Largest error found over 12 million arguments each against 113-bit references, in units in the last place (0.5 is
+ * perfect):
  *
  *     tn_exp    0.551   results below the normal range: 0.764
  *     tn_log    0.501   normal and subnormal arguments
@@ -14,7 +16,8 @@
  *     tn_cos    0.550   |x| <= 2^40
  *     tn_pow    0.794
  *
- * NaN gives NaN. Needs IEEE doubles evaluated as such (no x87 excess precision) and no contraction to fused multiply-adds. */
+ * NaN gives NaN. Needs IEEE doubles evaluated as such (no x87 excess precision) and no contraction to fused
+ * multiply-adds. */
 #ifndef TN_DMATH_H
 #define TN_DMATH_H
 

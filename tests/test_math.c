@@ -133,10 +133,10 @@ static void fill_inputs(void) {
 
 static const uint64_t hashes[N_UNARY_CASES] = {
     UINT64_C(0x48a15e5ac438b011), UINT64_C(0xcaba7e6626e11d46), UINT64_C(0x0cfad3d8cf86ef61),
-    UINT64_C(0xebdedabff8f6a83c), UINT64_C(0xbec40ccfac4fed46), UINT64_C(0x946cc5a41d934055),
+    UINT64_C(0xebdedabff8f6a83c), UINT64_C(0xbec40ccfac4fed46), UINT64_C(0xe67d56258b8f0303),
     UINT64_C(0xf40bc757b10ef0ae), UINT64_C(0x98512dcc88013e8b), UINT64_C(0x23ee547549e053e3),
-    UINT64_C(0xe59ae751d5e12465), UINT64_C(0x106be101e55d5708), UINT64_C(0x0a1195ab98fd2931),
-    UINT64_C(0xd99ea23c56e8c795), UINT64_C(0xd05c355d1f0f29bd)};
+    UINT64_C(0xa6016444f5a2856a), UINT64_C(0x106be101e55d5708), UINT64_C(0x0a1195ab98fd2931),
+    UINT64_C(0xd99ea23c56e8c795), UINT64_C(0xe0b820e2e1fb880d)};
 
 static void strided(test_state *t) {
     for (int c = 0; c < N_UNARY_CASES; c++) {

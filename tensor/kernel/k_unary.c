@@ -6,14 +6,16 @@
 /* The first 16, or the first m < 16, elements at p. */
 static inline v16 get(const float *p, int64_t m) { return m >= V_LANES ? v_load(p) : v_loadn(p, m); }
 static inline void put(float *p, v16 x, int64_t m) {
-    if (m >= V_LANES) v_store(p, x);
-    else v_storen(p, x, m);
+    if (m >= V_LANES)
+        v_store(p, x);
+    else
+        v_storen(p, x, m);
 }
 
 /* One loop per function, so that the choice of the function is outside the loop. */
-#define MAP(f)                                                                                                                 \
-    static void map_##f(int64_t n, const float *x, float *y) {                                                                 \
-        for (int64_t i = 0; i < n; i += V_LANES) put(y + i, v_##f(get(x + i, n - i)), n - i);                                  \
+#define MAP(f)                                                                                                         \
+    static void map_##f(int64_t n, const float *x, float *y) {                                                         \
+        for (int64_t i = 0; i < n; i += V_LANES) put(y + i, v_##f(get(x + i, n - i)), n - i);                          \
     }
 MAP(silu)
 MAP(gelu)
@@ -27,27 +29,22 @@ MAP(sin)
 MAP(cos)
 
 void K(unary)(k_fn fn, int64_t n, const float *x, float *y) {
-    switch (fn) {
-    case K_SILU: map_silu(n, x, y); break;
-    case K_GELU: map_gelu(n, x, y); break;
-    case K_QUICK_GELU: map_quick_gelu(n, x, y); break;
-    case K_SIGMOID: map_sigmoid(n, x, y); break;
-    case K_EXP: map_exp(n, x, y); break;
-    case K_LOG: map_log(n, x, y); break;
-    case K_TANH: map_tanh(n, x, y); break;
-    case K_ERF: map_erf(n, x, y); break;
-    case K_SIN: map_sin(n, x, y); break;
-    case K_COS: map_cos(n, x, y); break;
-    }
+    static void (*const map[])(int64_t, const float *, float *) = {
+        [K_SILU] = map_silu,       [K_GELU] = map_gelu, [K_QUICK_GELU] = map_quick_gelu,
+        [K_SIGMOID] = map_sigmoid, [K_EXP] = map_exp,   [K_LOG] = map_log,
+        [K_TANH] = map_tanh,       [K_ERF] = map_erf,   [K_SIN] = map_sin,
+        [K_COS] = map_cos,
+    };
+    map[fn](n, x, y);
 }
 
 /* Adding to dx rounds the product first, so that accumulating gives what a separate gradient and an addition would. */
-#define MAP_GRAD(f)                                                                                                            \
-    static void grad_##f(int64_t n, const float *x, const float *dy, float *dx, int acc) {                                     \
-        for (int64_t i = 0; i < n; i += V_LANES) {                                                                             \
-            v16 g = v_mul(get(dy + i, n - i), v_##f##_grad(get(x + i, n - i)));                                                \
-            put(dx + i, acc ? v_add(get(dx + i, n - i), g) : g, n - i);                                                        \
-        }                                                                                                                      \
+#define MAP_GRAD(f)                                                                                                    \
+    static void grad_##f(int64_t n, const float *x, const float *dy, float *dx, int acc) {                             \
+        for (int64_t i = 0; i < n; i += V_LANES) {                                                                     \
+            v16 g = v_mul(get(dy + i, n - i), v_##f##_grad(get(x + i, n - i)));                                        \
+            put(dx + i, acc ? v_add(get(dx + i, n - i), g) : g, n - i);                                                \
+        }                                                                                                              \
     }
 MAP_GRAD(silu)
 MAP_GRAD(gelu)
@@ -55,13 +52,14 @@ MAP_GRAD(quick_gelu)
 MAP_GRAD(sigmoid)
 
 void K(unary_backward)(k_fn fn, int64_t n, const float *x, const float *dy, float *dx, int acc) {
-    switch (fn) {
-    case K_SILU: grad_silu(n, x, dy, dx, acc); break;
-    case K_GELU: grad_gelu(n, x, dy, dx, acc); break;
-    case K_QUICK_GELU: grad_quick_gelu(n, x, dy, dx, acc); break;
-    case K_SIGMOID: grad_sigmoid(n, x, dy, dx, acc); break;
-    default: TN_BUG("no derivative of function %d", (int)fn);
-    }
+    static void (*const grad[])(int64_t, const float *, const float *, float *, int) = {
+        [K_SILU] = grad_silu,
+        [K_GELU] = grad_gelu,
+        [K_QUICK_GELU] = grad_quick_gelu,
+        [K_SIGMOID] = grad_sigmoid,
+    };
+    TN_REQUIRE(fn <= K_SIGMOID); /* the others have no derivative here */
+    grad[fn](n, x, dy, dx, acc);
 }
 
 void K(geglu)(int64_t rows, int64_t n, const float *x, float *y) {

@@ -1,7 +1,8 @@
 /* Elementary functions and activations on sixteen lanes, the same bits on every instruction set.
  *
- * Polynomials were fitted by Remez exchange for these reductions (relative error below 2^-26 before rounding). Largest error
- * over ALL 2^32 floats (`make sweep`), in units in the last place of the result (0.5 is perfect), subnormal results included:
+ * Polynomials were fitted by Remez exchange for these reductions (relative error below 2^-26 before rounding). Largest
+ * error over ALL 2^32 floats (`make sweep`), in units in the last place of the result (0.5 is perfect), subnormal
+ * results included:
  *
  *     (see tests/unary_cases.h for the bars)
  *
@@ -20,9 +21,9 @@
 
 /* ---- exp ---- */
 
-/* e^(hi + lo) = p 2^n with p in [0.70, 1.42]. hi is clamped to [-120, 89], where the result is 0 and infinity whatever it is
- * multiplied with below; |lo| is far below 1 and carries what rounding took from hi. Reduction: r = x - n log 2 in two parts
- * (Cody and Waite 1980), the first exact; then 1 + r + r^2 P(r). */
+/* e^(hi + lo) = p 2^n with p in [0.70, 1.42]. hi is clamped to [-120, 89], where the result is 0 and infinity whatever
+ * it is multiplied with below; |lo| is far below 1 and carries what rounding took from hi. Reduction: r = x - n log 2
+ * in two parts (Cody and Waite 1980), the first exact; then 1 + r + r^2 P(r). */
 typedef struct v_power {
     v16 p;
     v16i n;
@@ -43,7 +44,8 @@ V_INLINE v_power v_exp_parts(v16 hi, v16 lo) {
     return e;
 }
 
-/* x 2^n in two steps, so that n may leave the range of exponents and only the last step rounds (to a subnormal or infinity). */
+/* x 2^n in two steps, so that n may leave the range of exponents and only the last step rounds (to a subnormal or
+ * infinity). */
 V_INLINE v16 v_scale(v16 x, v16i n) {
     v16i half = vi_sar(n, 1), bias = vi_set1(127);
     x = v_mul(x, v_float(vi_shl(vi_add(half, bias), 23)));
@@ -82,8 +84,8 @@ V_INLINE v16 v_log(v16 x) {
 
 /* ---- sine and cosine ---- */
 
-/* sin(x + quarter pi/2) for |x| <= 8192 pi, NaN beyond; sin(-0) is 0. n = x 2/pi has at most 14 bits, so x - n pi/2 with pi/2 in three parts
- * of 24 bits loses nothing that matters, even next to a multiple of pi/2. */
+/* sin(x + quarter pi/2) for |x| <= 8192 pi, NaN beyond; sin(-0) is 0. n = x 2/pi has at most 14 bits, so x - n pi/2
+ * with pi/2 in three parts of 24 bits loses nothing that matters, even next to a multiple of pi/2. */
 V_INLINE v16 v_sine(v16 x, int quarter) {
     v16 n = v_round(v_mul(x, v_set1(0x1.45f306p-1f)));
     v16 r = v_fnma(n, v_set1(0x1.921fb6p+0f), x);
@@ -108,7 +110,8 @@ V_INLINE v16 v_cos(v16 x) { return v_sine(x, 1); }
 
 /* ---- sigmoid, SiLU, QuickGELU and their derivatives ----
  *
- * With z = |x|, e = e^-z and s = sigmoid(-z) = e / (1 + e), of which no digit is ever lost, everything follows by symmetry:
+ * With z = |x|, e = e^-z and s = sigmoid(-z) = e / (1 + e), of which no digit is ever lost, everything follows by
+ * symmetry:
  *
  *     sigmoid(x) = x < 0 ? s : 1 / (1 + e)       sigmoid'(x) = s (1 - s) = e / (1 + e)^2
  *     silu(x)    = x sigmoid(x)                  = max(x, 0) - z s
@@ -198,14 +201,14 @@ V_INLINE v_tail v_tail_of(v16 x) {
     v16 inverse = v_div(one, v_add(z, four)), u = v_mul(v_sub(z, four), inverse);
     v16 rest = v_fnma(u, z, v_fnma(four, v_add(u, one), z)); /* (z - 4) - u (z + 4): one step of Newton's method */
     u = v_fma(rest, inverse, u);
-    v16 p = v_fma(v_set1(-0x1.79fef2p-18f), u, v_set1(-0x1.cbdeb4p-16f));
-    p = v_fma(p, u, v_set1(0x1.686aacp-16f));
-    p = v_fma(p, u, v_set1(0x1.acbb94p-13f));
-    p = v_fma(p, u, v_set1(-0x1.c9bb7ap-12f));
-    p = v_fma(p, u, v_set1(-0x1.ee500ep-11f));
-    p = v_fma(p, u, v_set1(0x1.eec888p-8f));
-    p = v_fma(p, u, v_set1(-0x1.7dff06p-6f));
-    p = v_fma(p, u, v_set1(0x1.8c6db8p-5f));
+    v16 p = v_fma(v_set1(-0x1.150308p-18f), u, v_set1(-0x1.91ade6p-16f));
+    p = v_fma(p, u, v_set1(0x1.7960d2p-16f));
+    p = v_fma(p, u, v_set1(0x1.a72e92p-13f));
+    p = v_fma(p, u, v_set1(-0x1.cb4e18p-12f));
+    p = v_fma(p, u, v_set1(-0x1.edf2eep-11f));
+    p = v_fma(p, u, v_set1(0x1.eed094p-8f));
+    p = v_fma(p, u, v_set1(-0x1.7dff56p-6f));
+    p = v_fma(p, u, v_set1(0x1.8c6d9cp-5f));
     p = v_fma(p, u, v_set1(-0x1.373e3ap-4f));
     p = v_fma(p, u, v_set1(0x1.82b4bcp-4f));
     v16 h = v_mul(v_set1(-0.5f), z), square = v_mul(h, z);
