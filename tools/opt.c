@@ -241,12 +241,19 @@ int opt_error(const tn_err *err) {
     return err->code;
 }
 
+/* Names out of files may hold what a terminal would obey: tn_fail escapes it. */
+static void say(const char *start, const char *fmt, va_list ap) {
+    char text[600];
+    tn_err line;
+    vsnprintf(text, sizeof text, fmt, ap);
+    tn_fail(&line, TN_OK, "%s", text);
+    fprintf(stderr, "%s%s\n", start, line.msg);
+}
+
 void opt_warn(const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);
-    fputs("oneword: warning: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    say("oneword: warning: ", fmt, ap);
     va_end(ap);
 }
 
@@ -254,7 +261,13 @@ void opt_note(const opt_common *o, const char *fmt, ...) {
     if (o->quiet) return;
     va_list ap;
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    say("", fmt, ap);
     va_end(ap);
+}
+
+void opt_put(const char *text) {
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (*c < 0x20 || *c == 0x7f) printf("\\x%02x", *c);
+        else putchar(*c);
+    }
 }

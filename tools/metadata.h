@@ -1,0 +1,45 @@
+/* What a generated picture says about its making, so that it can be made again: two text chunks of its PNG.
+ *
+ * `parameters` is the text that AUTOMATIC1111's web UI writes and that picture sites and other programs read:
+ *     PROMPT
+ *     Negative prompt: NEGATIVE
+ *     Steps: 20, Sampler: DDIM, CFG scale: 7.5, Seed: 1, Size: 512x512, Model hash: ..., Model: ..., TI hashes: ..., Version: ...
+ * (values with a comma, a colon or a line end in quotes, as JSON strings). It is ambiguous for some prompts and has no place for
+ * some settings, so `oneword` holds the same again as JSON, and more; it is what counts where both are there. */
+#ifndef TOOLS_METADATA_H
+#define TOOLS_METADATA_H
+
+#include "nn/image/png.h"
+#include "nn/text/tokenizer.h"
+
+typedef struct meta_word { /* a learned word that was at hand */
+    char *token;
+    char sha256[65]; /* of its file */
+} meta_word;
+
+typedef struct meta_recipe {
+    char *prompt, *negative; /* UTF-8, allocated; NULL: "" */
+    int64_t steps, seed, width, height;
+    char sampler[32]; /* "ddim"; of other programs what they call it, "Euler a" */
+    double guidance, eta;
+    nn_tokenizer_rules rules;
+    char *model;           /* base name of the model's directory, allocated; NULL: unknown */
+    char model_sha256[65]; /* fingerprint of the model; "" unknown; of other programs the digits they give */
+    meta_word *word;
+    int nwords;
+} meta_recipe;
+
+void meta_free(meta_recipe *r); /* leaves it zeroed */
+int meta_add_word(meta_recipe *r, const char *token, const char *sha256, tn_err *err);
+/* Replaces a string of a recipe by a copy of n bytes. */
+int meta_set(char **field, const char *text, size_t n, tn_err *err);
+
+/* The two chunks of a recipe; the values are allocated. TN_ENOMEM. */
+int meta_texts(const meta_recipe *r, nn_text texts[2], tn_err *err);
+/* Reads the recipe of a PNG. What it does not state stays as it is in *r, which is valid afterwards also on failure. TN_EINPUT where
+ * there is none or it cannot be understood. */
+int meta_read(const char *path, meta_recipe *r, tn_err *err);
+/* The `parameters` text alone; `name` is for messages. */
+int meta_parse_parameters(const char *text, const char *name, meta_recipe *r, tn_err *err);
+
+#endif
