@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* CLIP's vocabulary has 49408 tokens: its single bytes occur in the training of any model that uses it. A vocabulary much smaller
- * than that is a list of the words of a small world, and what is not in the list was never trained. */
+/* CLIP's vocabulary has 49408 tokens: its pieces of words occur in the training of any model that uses it. A vocabulary much
+ * smaller than that is a list of the words of a small world, each one token, and what is not in the list was never trained. */
 enum { SMALL_VOCABULARY = 20000 };
 
 int prompt_check(const char *what, const char *prompt, tn_err *err) {
@@ -56,19 +56,19 @@ static void warn_pieces(const nn_model *m, const char *what, const nn_tokens *t)
     if (vocabulary >= SMALL_VOCABULARY) return;
     for (int i = 0; i < t->n_split; i++) {
         size_t n = strlen(t->split[i].text);
-        if (!t->split[i].bare_byte || used + n + 4 >= sizeof words) continue;
+        if (used + n + 4 >= sizeof words) continue;
         if (used) memcpy(words + used, ", ", 2), used += 2;
         memcpy(words + used, t->split[i].text, n + 1), used += n;
     }
     if (used) {
-        opt_warn("%s: this model has a small vocabulary (%d tokens) without: %s. They fall apart into bytes that it was never trained "
-                 "with and mean nothing to it", what, vocabulary, words);
+        opt_warn("%s: not in the small vocabulary of this model (%d tokens): %s; such a word falls apart into pieces that it was never "
+                 "trained with, and means nothing to it", what, vocabulary, words);
     }
 }
 
-int prompt_remarks(const nn_model *m, const char *what, const char *prompt, nn_tokenizer_rules rules, tn_err *err) {
+int prompt_remarks(const nn_model *m, const char *what, const char *prompt, nn_tokenizer_rules rules, int length, tn_err *err) {
     nn_tokens t;
-    if (gen_tokenize(m, prompt, rules, &t, err)) return tn_fail_in(err, "%s", what);
+    if (nn_tokenizer_encode(m->tokenizer, prompt, strlen(prompt), rules, length, &t, err)) return tn_fail_in(err, "%s", what);
     int bad = t.n_total > t.n_real ? warn_truncated(m, what, prompt, rules, &t, err) : 0;
     if (t.near_miss) opt_warn("%s: \"%s\" is not the word %s: upper and lower case differ", what, t.near_miss, t.near_miss_of);
     warn_pieces(m, what, &t);
