@@ -20,7 +20,7 @@ typedef enum {
 } opt_type;
 
 typedef struct opt_list {
-    const char *item[64];
+    const char *item[1024];
     int n;
 } opt_list;
 
