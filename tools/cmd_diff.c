@@ -37,8 +37,10 @@ static double *read_doubles(const tn_st_tensor *t, tn_err *err) {
 static int compare(const settings *set, const tn_st_tensor *a, const tn_st_tensor *b, verify_check *k, tn_err *err) {
     *k = (verify_check){.name = a->name, .index = -1};
     bool same_shape = a->ndim == b->ndim && !memcmp(a->shape, b->shape, sizeof a->shape[0] * (size_t)a->ndim);
-    if (!same_shape) k->note = "the shapes differ";
-    else if (a->dtype != b->dtype && set->tolerance == 0) k->note = "the types differ";
+    if (!same_shape)
+        k->note = "the shapes differ";
+    else if (a->dtype != b->dtype && set->tolerance == 0)
+        k->note = "the types differ";
     if (k->note) return 1;
     if (a->dtype == b->dtype && !memcmp(a->data, b->data, (size_t)(a->end - a->begin))) return 0;
     double *x = read_doubles(a, err), *y = x ? read_doubles(b, err) : NULL;
@@ -54,7 +56,8 @@ static void print(const settings *set, const verify_check *k) {
         tn_jw_init(&w, 0);
         tn_jw_open(&w, NULL, '{');
         tn_jw_string(&w, "first_difference", k->name);
-        if (k->note) tn_jw_string(&w, "note", k->note);
+        if (k->note)
+            tn_jw_string(&w, "note", k->note);
         else {
             tn_jw_number(&w, "nmse", k->nmse);
             tn_jw_int(&w, "worst", k->index);
@@ -68,8 +71,8 @@ static void print(const settings *set, const verify_check *k) {
     } else if (k->note) {
         printf("first difference: %s: %s\n", k->name, k->note);
     } else {
-        printf("first difference: %s: normalised squared error %.3g, worst at element %lld: %.9g, %.9g\n", k->name, k->nmse,
-               (long long)k->index, k->ours, k->golden);
+        printf("first difference: %s: normalised squared error %.3g, worst at element %lld: %.9g, %.9g\n", k->name,
+               k->nmse, (long long)k->index, k->ours, k->golden);
     }
 }
 
@@ -118,8 +121,10 @@ static int run(int argc, char **argv) {
     if (!rc) rc = diff(&set, a, b, &compared, &err);
     tn_st_close(a), tn_st_close(b);
     if (rc < 0) return opt_error(&err);
-    if (!rc && set.common.json) printf("{\"first_difference\":null,\"compared\":%d}\n", compared);
-    else if (!rc) printf("no difference in %d tensors\n", compared);
+    if (!rc && set.common.json)
+        printf("{\"first_difference\":null,\"compared\":%d}\n", compared);
+    else if (!rc)
+        printf("no difference in %d tensors\n", compared);
     return rc ? TN_EMISMATCH : 0;
 }
 
@@ -127,7 +132,8 @@ const opt_command cmd_diff = {
     .name = "diff",
     .summary = "name the first difference of two safetensors files",
     .usage = "diff A B [options]",
-    .notes = "Tensors are visited in the order in which A was computed (traces have it), else in that of the file. Exit status 7 if the\n"
+    .notes = "Tensors are visited in the order in which A was computed (traces have it), else in that of the file. "
+             "Exit status 7 if the\n"
              "files differ.\n",
     .rows = rows,
     .nrows = (int)(sizeof rows / sizeof rows[0]),

@@ -14,7 +14,8 @@ typedef struct settings {
 
 static const opt_row rows[] = {
     {"o,output", OPT_TEXT, offsetof(settings, output), 0, 0, "FILE", "the safetensors file to write"},
-    {"ref", OPT_FLAG, offsetof(settings, ref), 0, 0, NULL, "compute every operator by its definition, in double (slow)"},
+    {"ref", OPT_FLAG, offsetof(settings, ref), 0, 0, NULL,
+     "compute every operator by its definition, in double (slow)"},
     OPT_COMMON(settings, common),
 };
 
@@ -64,7 +65,8 @@ static int run(int argc, char **argv) {
     tn_ctx ctx;
     int rc = opt_parse(&cmd_trace, argc, argv, &set, NULL, &paths, &err);
     if (rc > 0) return 0;
-    if (!rc && (paths.n != 1 || !set.output)) rc = tn_fail(&err, TN_EUSAGE, "expected one case and -o FILE (see `oneword trace --help`)");
+    if (!rc && (paths.n != 1 || !set.output))
+        rc = tn_fail(&err, TN_EUSAGE, "expected one case and -o FILE (see `oneword trace --help`)");
     if (rc || opt_context(&set.common, &ctx, &err)) return opt_error(&err);
     ctx.use_ref = set.ref;
     rc = trace(&set, paths.item[0], &ctx, &err);
@@ -76,7 +78,8 @@ const opt_command cmd_trace = {
     .name = "trace",
     .summary = "write every named tensor of a golden case's run to a file",
     .usage = "trace CASE -o FILE [options]",
-    .notes = "Inputs are in.*, results out.*, gradients grad.*, what lies between trace.*, as in the case; the metadata's `order` lists\n"
+    .notes = "Inputs are in.*, results out.*, gradients grad.*, what lies between trace.*, as in the case; the "
+             "metadata's `order` lists\n"
              "them as they were computed. `oneword diff A B` names the first difference of two such files.\n",
     .rows = rows,
     .nrows = (int)(sizeof rows / sizeof rows[0]),

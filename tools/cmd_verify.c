@@ -17,7 +17,8 @@ static const opt_row rows[] = {
     {"clip-vocab", OPT_TEXT, offsetof(settings, clip_vocab), 0, 0, "DIR",
      "vocab.json and merges.txt for tokenizer cases that bring none (default: clip-vocab/ beside their folder)"},
     {"strict", OPT_FLAG, offsetof(settings, strict), 0, 0, NULL, "count cases that are not supported as failed"},
-    {"ref", OPT_FLAG, offsetof(settings, ref), 0, 0, NULL, "compute every operator by its definition, in double (slow)"},
+    {"ref", OPT_FLAG, offsetof(settings, ref), 0, 0, NULL,
+     "compute every operator by its definition, in double (slow)"},
     OPT_COMMON(settings, common),
 };
 
@@ -113,13 +114,15 @@ static void print_json(const verify_case *c, outcome how, double seconds) {
 static void run_case(verify_case *c, report *r) {
     double start = tn_clock();
     verify_run(c);
-    outcome how = c->err.code == TN_EUNSUPPORTED ? UNSUPPORTED
+    outcome how = c->err.code == TN_EUNSUPPORTED                         ? UNSUPPORTED
                   : c->err.code || verify_first_failure(c) < c->n_checks ? FAILED
-                                                                        : PASSED;
+                                                                         : PASSED;
     if (how == UNSUPPORTED && r->set->strict) how = FAILED;
     r->count[how]++;
-    if (r->set->common.json) print_json(c, how, tn_clock() - start);
-    else if (how == FAILED || !r->set->common.quiet) print_text(c, r, how);
+    if (r->set->common.json)
+        print_json(c, how, tn_clock() - start);
+    else if (how == FAILED || !r->set->common.quiet)
+        print_text(c, r, how);
     fflush(stdout);
 }
 
@@ -134,8 +137,10 @@ static int run_path(const char *path, bool named, tn_ctx *ctx, report *r, tn_err
     if (named || err->code == TN_ENOMEM) return -1;
     r->count[FAILED]++;
     c = (verify_case){.path = path, .kind = "", .err = *err};
-    if (r->set->common.json) print_json(&c, FAILED, 0);
-    else print_text(&c, r, FAILED);
+    if (r->set->common.json)
+        print_json(&c, FAILED, 0);
+    else
+        print_text(&c, r, FAILED);
     return 0;
 }
 
@@ -144,7 +149,8 @@ static void print_summary(const report *r) {
         printf("%d passed, %d failed, %d unsupported\n", r->count[PASSED], r->count[FAILED], r->count[UNSUPPORTED]);
         return;
     }
-    printf("{\"passed\":%d,\"failed\":%d,\"unsupported\":%d}\n", r->count[PASSED], r->count[FAILED], r->count[UNSUPPORTED]);
+    printf("{\"passed\":%d,\"failed\":%d,\"unsupported\":%d}\n", r->count[PASSED], r->count[FAILED],
+           r->count[UNSUPPORTED]);
 }
 
 /* Without arguments: the goldens of the source tree that we stand in. */
@@ -189,7 +195,8 @@ const opt_command cmd_verify = {
     .name = "verify",
     .summary = "compare with golden outputs of PyTorch, tensor by tensor",
     .usage = "verify [DIR|CASE...] [options]",
-    .notes = "A model directory stands for its cases/, another folder for all cases below it, no argument for those in testdata/.\n"
+    .notes = "A model directory stands for its cases/, another folder for all cases below it, no argument for those in "
+             "testdata/.\n"
              "The last line is `P passed, F failed, U unsupported`; the exit status is 7 if any failed.\n",
     .rows = rows,
     .nrows = (int)(sizeof rows / sizeof rows[0]),

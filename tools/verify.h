@@ -1,11 +1,13 @@
 /* Golden cases: finding them, running them, comparing what is computed here with what PyTorch computed.
  *
- * A case is a safetensors file: `in.*` tensors go in; `out.*`, `grad.*` and `trace.*` are what must come out. Its metadata names
- * the kind of computation and, as JSON, every setting. A runner (verify_KIND in verify_*.c) reads the inputs, computes, and hands
- * every tensor it computes to verify_put under its name; the comparison happens there, in the order of the computation, so
- * that the first difference is the earliest. What the file holds and no runner handed in is a failure by itself.
+ * A case is a safetensors file: `in.*` tensors go in; `out.*`, `grad.*` and `trace.*` are what must come out. Its
+ * metadata names the kind of computation and, as JSON, every setting. A runner (verify_KIND in verify_*.c) reads the
+ * inputs, computes, and hands every tensor it computes to verify_put under its name; the comparison happens there, in
+ * the order of the computation, so that the first difference is the earliest. What the file holds and no runner handed
+ * in is a failure by itself.
  *
- * Errors are sticky: the first one stays in c->err, later calls return NULL or zero, and a runner checks once before computing. */
+ * Errors are sticky: the first one stays in c->err, later calls return NULL or zero, and a runner checks once before
+ * computing. */
 #ifndef TOOLS_VERIFY_H
 #define TOOLS_VERIFY_H
 
@@ -31,8 +33,8 @@ typedef struct verify_case {
     char *folder; /* where the file lies */
     char *model;  /* the folder above it: the model of a file in cases/ */
     const char *kind;
-    tn_st *st;       /* NULL for JSON lines */
-    tn_json *doc;    /* of attrs */
+    tn_st *st;    /* NULL for JSON lines */
+    tn_json *doc; /* of attrs */
     const tn_jval *attrs;
     tn_ctx *ctx;
     const char *clip_vocab; /* --clip-vocab, or NULL */
@@ -81,8 +83,9 @@ const tn_jval *verify_attr(verify_case *c, const char *key); /* NULL where absen
 bool verify_has(const verify_case *c, const char *name);
 bool verify_has_any(const verify_case *c, const char *prefix);
 /* An input as a leaf of the context, F32 or I64. It wants a gradient where the file holds grad.NAME for in.NAME.
- * dims: one letter a dimension, the same letter the same size (c->dim, which a runner may set before); '1'-'9' is itself; one '*'
- * stands for any number of dimensions. Empty tensors are refused: operators have at least one element. */
+ * dims: one letter a dimension, the same letter the same size (c->dim, which a runner may set before); '1'-'9' is
+ * itself; one '*' stands for any number of dimensions. Empty tensors are refused: operators have at least one element.
+ */
 tn_tensor *verify_leaf(verify_case *c, const char *name, const char *dims);
 /* The same where an integer tensor may stand for numbers (timesteps). */
 tn_tensor *verify_leaf_f32(verify_case *c, const char *name, const char *dims);
@@ -97,10 +100,12 @@ int64_t verify_dim(const verify_case *c, char letter);
 /* ---- comparing: verify_compare.c ---- */
 
 /* Hands in a computed tensor; dtype F32, F64, I64 or U8. What the file does not hold is not compared. */
-void verify_put_data(verify_case *c, const char *name, tn_dtype dtype, int ndim, const int64_t *shape, const void *data);
+void verify_put_data(verify_case *c, const char *name, tn_dtype dtype, int ndim, const int64_t *shape,
+                     const void *data);
 void verify_put(verify_case *c, const char *name, const tn_tensor *t);
 /* name + "." + i */
-void verify_put_step(verify_case *c, const char *name, int i, tn_dtype dtype, int ndim, const int64_t *shape, const void *data);
+void verify_put_step(verify_case *c, const char *name, int i, tn_dtype dtype, int ndim, const int64_t *shape,
+                     const void *data);
 /* The same against a tensor of another file, under the name `shown`. */
 void verify_put_against(verify_case *c, const tn_st_tensor *golden, const char *shown, int64_t n, const float *data);
 void verify_record(verify_case *c, const verify_check *check);

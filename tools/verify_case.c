@@ -75,7 +75,8 @@ static int read_metadata(verify_case *c) {
         return tn_fail_in(&c->err, "%s: attrs", c->path);
     }
     c->attrs = c->doc ? tn_json_root(c->doc) : NULL;
-    if (c->attrs && c->attrs->type != TN_JSON_OBJECT) return tn_fail(&c->err, TN_EINPUT, "%s: attrs is no object", c->path);
+    if (c->attrs && c->attrs->type != TN_JSON_OBJECT)
+        return tn_fail(&c->err, TN_EINPUT, "%s: attrs is no object", c->path);
     c->compared = verify_alloc(c, c->st->n * sizeof *c->compared);
     return c->compared || !c->st->n ? 0 : -1;
 }
@@ -89,9 +90,12 @@ int verify_open(verify_case *c, const char *path, tn_ctx *ctx, const char *clip_
     *c = (verify_case){.path = path, .ctx = ctx, .clip_vocab = clip_vocab, .kind = "tokenizer"};
     int rc = 0;
     place(c);
-    if (c->err.code) rc = -1;
-    else if (ends_with(path, ".jsonl") || ends_with(path, "/expected.json")) c->kind = ends_with(path, "l") ? "tokenizer" : "embeds";
-    else rc = tn_st_open(path, TN_MAP_COPY, &c->st, &c->err) ? -1 : read_metadata(c);
+    if (c->err.code)
+        rc = -1;
+    else if (ends_with(path, ".jsonl") || ends_with(path, "/expected.json"))
+        c->kind = ends_with(path, "l") ? "tokenizer" : "embeds";
+    else
+        rc = tn_st_open(path, TN_MAP_COPY, &c->st, &c->err) ? -1 : read_metadata(c);
     if (rc) {
         *err = c->err;
         verify_close(c);
@@ -188,8 +192,10 @@ static const tn_st_tensor *input(verify_case *c, const char *name, const char *d
     if (c->err.code) return NULL;
     const tn_st_tensor *t = c->st ? tn_st_find(c->st, name) : NULL;
     char text[200];
-    if (!t) verify_bad(c, "the case has no %s", name);
-    else if (!shape_fits(c, t, dims)) verify_bad(c, "%s: shape %s does not fit", name, shape_text(t->ndim, t->shape, text));
+    if (!t)
+        verify_bad(c, "the case has no %s", name);
+    else if (!shape_fits(c, t, dims))
+        verify_bad(c, "%s: shape %s does not fit", name, shape_text(t->ndim, t->shape, text));
     return c->err.code ? NULL : t;
 }
 
@@ -215,7 +221,8 @@ unsigned char *verify_u8(verify_case *c, const char *name, const char *dims) {
 
 void verify_range(verify_case *c, const char *name, const int64_t *ids, int64_t n, int64_t limit) {
     for (int64_t i = 0; i < n && !c->err.code; i++) {
-        if (ids[i] < 0 || ids[i] >= limit) verify_bad(c, "%s: %lld is not within 0 .. %lld", name, (long long)ids[i], (long long)limit - 1);
+        if (ids[i] < 0 || ids[i] >= limit)
+            verify_bad(c, "%s: %lld is not within 0 .. %lld", name, (long long)ids[i], (long long)limit - 1);
     }
 }
 
@@ -226,7 +233,8 @@ static tn_tensor *as_leaf(verify_case *c, const char *name, tn_dtype type, void 
     char *grad = verify_join(c, "grad.", strncmp(name, "in.", 3) ? name : name + 3, NULL);
     bool need = grad && type == TN_F32 && verify_has(c, grad);
     tn_tensor *x = tn_leaf(c->ctx, type, t->ndim, t->shape, data, need);
-    if (need && c->n_leaves < (int)(sizeof c->leaf / sizeof c->leaf[0])) c->leaf[c->n_leaves++] = (struct verify_leaf){grad, x};
+    if (need && c->n_leaves < (int)(sizeof c->leaf / sizeof c->leaf[0]))
+        c->leaf[c->n_leaves++] = (struct verify_leaf){grad, x};
     return x;
 }
 

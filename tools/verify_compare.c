@@ -34,7 +34,8 @@ static const struct bar_row {
     {"inversion", "out.grad.", NMSE, 1e-9},
     {"inversion", "out.", RELATIVE, 1e-5}, /* the losses */
     {"inversion", "trace.micro_loss", RELATIVE, 1e-5},
-    /* Draws are bits. Those in double go through the C library's logarithm and cosine in PyTorch: the last bit is free. */
+    /* Draws are bits. Those in double go through the C library's logarithm and cosine in PyTorch: the last bit is free.
+     */
     {"torch_cpu_generator", "", RELATIVE, 1e-15},
     /* One parameter may have a tiny gradient between large ones; its error is that of the large ones. */
     {"", "grad.param.", PARAM, 1e-9},
@@ -124,7 +125,8 @@ static double f32_deviation(verify_case *c, const char *name) {
     char base[TN_ST_MAX_NAME + 1];
     size_t n = strlen(name);
     snprintf(base, sizeof base, "%s", name);
-    if (n > 4 && !strcmp(name + n - 4, ".f64")) base[n - 4] = '\0'; /* recorded for the result, whichever way it is stored */
+    if (n > 4 && !strcmp(name + n - 4, ".f64"))
+        base[n - 4] = '\0'; /* recorded for the result, whichever way it is stored */
     const tn_jval *pair = tn_json_get(verify_attr(c, "f32_deviation"), base);
     bool there = pair && pair->type == TN_JSON_ARRAY && pair->child && pair->child->type == TN_JSON_NUMBER;
     return there && pair->child->number >= 0 ? pair->child->number : -1;
@@ -153,8 +155,8 @@ static double by_element(measure how, const double *ours, const double *golden, 
     return worst > 1 ? HUGE_VAL : off / (double)n;
 }
 
-static void judge(verify_case *c, const tn_st_tensor *golden, const struct bar_row *row, const double *a, const double *b,
-                  verify_check *k) {
+static void judge(verify_case *c, const tn_st_tensor *golden, const struct bar_row *row, const double *a,
+                  const double *b, verify_check *k) {
     int64_t n = golden->count;
     bool whole = golden->dtype == TN_ST_I64 || golden->dtype == TN_ST_U8;
     bool draws = !strcmp(c->kind, "torch_cpu_generator") && golden->dtype != TN_ST_F64;
@@ -175,7 +177,8 @@ static void judge(verify_case *c, const tn_st_tensor *golden, const struct bar_r
         for (int64_t i = 0; i < n; i++) norm += b[i] * b[i];
         k->error *= norm / (c->largest_norm * c->largest_norm);
     }
-    k->passed = k->error <= k->bar || (how != EXACT && how != LEVELS && deviation >= 0 && furthest <= deviations * deviation);
+    k->passed =
+        k->error <= k->bar || (how != EXACT && how != LEVELS && deviation >= 0 && furthest <= deviations * deviation);
 }
 
 /* Ours as doubles; in case memory. */
@@ -190,8 +193,8 @@ static double *widen(verify_case *c, tn_dtype dtype, int64_t n, const void *data
     return x;
 }
 
-static void compare(verify_case *c, const tn_st_tensor *golden, const char *shown, bool same_shape, tn_dtype dtype, int64_t n,
-                    const void *data) {
+static void compare(verify_case *c, const tn_st_tensor *golden, const char *shown, bool same_shape, tn_dtype dtype,
+                    int64_t n, const void *data) {
     verify_check k = {.name = shown, .index = -1, .error = HUGE_VAL};
     if (!same_shape) {
         k.note = "the shapes differ";
@@ -203,9 +206,10 @@ static void compare(verify_case *c, const tn_st_tensor *golden, const char *show
     verify_record(c, &k);
 }
 
-static void keep(verify_case *c, const char *name, tn_dtype dtype, int ndim, const int64_t *shape, int64_t n, const void *data) {
-    static const tn_st_dtype type[] = {
-        [TN_F32] = TN_ST_F32, [TN_F64] = TN_ST_F64, [TN_I64] = TN_ST_I64, [TN_U8] = TN_ST_U8, [TN_F16] = TN_ST_F16, [TN_BF16] = TN_ST_BF16};
+static void keep(verify_case *c, const char *name, tn_dtype dtype, int ndim, const int64_t *shape, int64_t n,
+                 const void *data) {
+    static const tn_st_dtype type[] = {[TN_F32] = TN_ST_F32, [TN_F64] = TN_ST_F64, [TN_I64] = TN_ST_I64,
+                                       [TN_U8] = TN_ST_U8,   [TN_F16] = TN_ST_F16, [TN_BF16] = TN_ST_BF16};
     size_t bytes = (size_t)n * (dtype == TN_F32 ? 4 : dtype == TN_U8 ? 1 : 8);
     void *copy = verify_alloc(c, bytes);
     if (!copy) return;
@@ -214,7 +218,8 @@ static void keep(verify_case *c, const char *name, tn_dtype dtype, int ndim, con
     tn_jw_string(c->order, NULL, name);
 }
 
-void verify_put_data(verify_case *c, const char *name, tn_dtype dtype, int ndim, const int64_t *shape, const void *data) {
+void verify_put_data(verify_case *c, const char *name, tn_dtype dtype, int ndim, const int64_t *shape,
+                     const void *data) {
     int64_t n = 1;
     for (int i = 0; i < ndim; i++) n *= shape[i];
     if (c->err.code || !data) return;
@@ -233,7 +238,8 @@ void verify_put(verify_case *c, const char *name, const tn_tensor *t) {
     if (t && tn_live(c->ctx)) verify_put_data(c, name, t->dtype, t->ndim, t->shape, t->data);
 }
 
-void verify_put_step(verify_case *c, const char *name, int i, tn_dtype dtype, int ndim, const int64_t *shape, const void *data) {
+void verify_put_step(verify_case *c, const char *name, int i, tn_dtype dtype, int ndim, const int64_t *shape,
+                     const void *data) {
     char number[16];
     snprintf(number, sizeof number, ".%d", i);
     char *full = verify_join(c, name, number, NULL);
@@ -255,7 +261,8 @@ void verify_trace(void *arg, const char *name, const tn_tensor *t) {
 bool verify_seed(verify_case *c, tn_tensor *y, const char *cotangent) {
     if (c->err.code || !y->need || !verify_has(c, cotangent)) return false;
     const float *ct = verify_f32(c, cotangent, "*");
-    if (ct && tn_st_find(c->st, cotangent)->count != tn_numel(y)) verify_bad(c, "%s: not the shape of the result", cotangent);
+    if (ct && tn_st_find(c->st, cotangent)->count != tn_numel(y))
+        verify_bad(c, "%s: not the shape of the result", cotangent);
     if (c->err.code) return false;
     tn_seed(c->ctx, y, ct);
     return true;
@@ -272,6 +279,8 @@ void verify_put_grads(verify_case *c) {
 void verify_leftovers(verify_case *c) {
     for (size_t i = 0; c->st && i < c->st->n && !c->recorder; i++) {
         if (c->compared[i] || starts(c->st->tensor[i].name, "in.")) continue;
-        verify_record(c, &(verify_check){.name = c->st->tensor[i].name, .index = -1, .error = HUGE_VAL, .note = "nothing compared it"});
+        verify_record(
+            c, &(verify_check){
+                   .name = c->st->tensor[i].name, .index = -1, .error = HUGE_VAL, .note = "nothing compared it"});
     }
 }

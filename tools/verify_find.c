@@ -56,8 +56,8 @@ static bool is_tokenizer_case(const char *path) {
     return yes;
 }
 
-/* Whether a file met on the way is a case. All of cases/ is, so that a damaged one does not go unnoticed; elsewhere the metadata
- * decides. A folder of embedding files is one case, by what is expected of it. */
+/* Whether a file met on the way is a case. All of cases/ is, so that a damaged one does not go unnoticed; elsewhere the
+ * metadata decides. A folder of embedding files is one case, by what is expected of it. */
 static bool is_case(const char *path, bool in_cases) {
     if (ends_with(path, ".jsonl")) return is_tokenizer_case(path);
     if (ends_with(path, "/expected.json")) return true;
@@ -78,13 +78,17 @@ static int walk_one(verify_paths *found, verify_paths *stack, const char *dir, t
     for (const char *s = dir; *s; s++) depth += *s == '/';
     for (size_t i = list.n; i-- && !rc;) { /* backwards: the stack turns it round */
         char *path = join(dir, list.name[i]);
-        if (path && tn_is_dir(path) && depth < MAX_DEPTH) rc = push(stack, path, err);
-        else free(path);
+        if (path && tn_is_dir(path) && depth < MAX_DEPTH)
+            rc = push(stack, path, err);
+        else
+            free(path);
     }
     for (size_t i = 0; i < list.n && !rc; i++) {
         char *path = join(dir, list.name[i]);
-        if (path && !tn_is_dir(path) && is_case(path, ends_with(dir, "/cases") || !strcmp(dir, "cases"))) rc = push(found, path, err);
-        else free(path);
+        if (path && !tn_is_dir(path) && is_case(path, ends_with(dir, "/cases") || !strcmp(dir, "cases")))
+            rc = push(found, path, err);
+        else
+            free(path);
     }
     tn_list_free(&list);
     return rc;
@@ -113,7 +117,8 @@ int verify_find(verify_paths *list, const char *path, tn_err *err) {
     /* A model: its cases and nothing else that may lie in it. */
     char *cases = join(path, "cases");
     size_t before = list->n;
-    int rc = cases ? walk(list, tn_is_dir(cases) ? cases : path, err) : tn_fail(err, TN_ENOMEM, "out of memory for a path");
+    int rc =
+        cases ? walk(list, tn_is_dir(cases) ? cases : path, err) : tn_fail(err, TN_ENOMEM, "out of memory for a path");
     free(cases);
     if (!rc && list->n == before) rc = tn_fail(err, TN_EUSAGE, "%s: no golden cases in this folder", path);
     return rc;

@@ -58,8 +58,10 @@ void verify_resize(verify_case *c) {
     for (size_t i = 0; i < c->st->n && !c->err.code; i++) {
         const char *name = c->st->tensor[i].name;
         enum nn_filter filter;
-        if (filter_of(name, "_u8", &filter)) resize_u8(c, name, filter, h, w);
-        else if (filter_of(name, "_f32", &filter)) resize_f32(c, name, filter, h, w);
+        if (filter_of(name, "_u8", &filter))
+            resize_u8(c, name, filter, h, w);
+        else if (filter_of(name, "_f32", &filter))
+            resize_f32(c, name, filter, h, w);
     }
 }
 
@@ -96,7 +98,8 @@ void verify_clip_preprocess(verify_case *c) {
     }
 }
 
-/* ---- training pictures: out.FILTER_u8 is cropped, out.FILTER_nocrop_u8 squeezed; _pixel_values are the numbers of either ---- */
+/* ---- training pictures: out.FILTER_u8 is cropped, out.FILTER_nocrop_u8 squeezed; _pixel_values are the numbers of
+ * either ---- */
 
 static void training_picture(verify_case *c, const char *name, enum nn_filter filter, bool crop, bool numbers) {
     nn_image in = picture(c), out;
@@ -116,9 +119,13 @@ void verify_ti_preprocess(verify_case *c) {
     for (size_t i = 0; i < c->st->n && !c->err.code; i++) {
         const char *name = c->st->tensor[i].name;
         enum nn_filter filter;
-        if (filter_of(name, "_nocrop_u8", &filter)) training_picture(c, name, filter, false, false);
-        else if (filter_of(name, "_u8", &filter)) training_picture(c, name, filter, true, false);
-        else if (filter_of(name, "_nocrop_pixel_values", &filter)) training_picture(c, name, filter, false, true);
-        else if (filter_of(name, "_pixel_values", &filter)) training_picture(c, name, filter, true, true);
+        if (filter_of(name, "_nocrop_u8", &filter))
+            training_picture(c, name, filter, false, false);
+        else if (filter_of(name, "_u8", &filter))
+            training_picture(c, name, filter, true, false);
+        else if (filter_of(name, "_nocrop_pixel_values", &filter))
+            training_picture(c, name, filter, false, true);
+        else if (filter_of(name, "_pixel_values", &filter))
+            training_picture(c, name, filter, true, true);
     }
 }

@@ -17,7 +17,8 @@ static void use_learned_rows(verify_case *c, const nn_model *m, const settings *
     int64_t vocab = m->text->cfg.vocab;
     if (s->paper) { /* one placeholder, an ordinary token, stands for all vectors */
         int64_t placeholder = verify_int(c, "placeholder_token_id", 0, INT32_MAX);
-        for (int64_t i = 0; i < n && !c->err.code; i += s->L) nn_expand_placeholder(ids + i, s->L, placeholder, vocab, s->V);
+        for (int64_t i = 0; i < n && !c->err.code; i += s->L)
+            nn_expand_placeholder(ids + i, s->L, placeholder, vocab, s->V);
     } else { /* V added tokens, written out in the prompts */
         const tn_jval *list = verify_attr(c, "placeholder_token_ids");
         if (!list || list->type != TN_JSON_ARRAY || (int64_t)list->length != s->V) {
@@ -49,11 +50,13 @@ static void put_effective_ids(verify_case *c, const nn_model *m, const settings 
 static float *encode_images(verify_case *c, const nn_model *m, const settings *s) {
     c->dim['I' - 'A'] = nn_vae_cfg(m->vae)->in_channels;
     float *images = verify_f32(c, "in.image", "NIPQ"), *noise = verify_f32(c, "in.vae_noise", "SBCHW");
-    int64_t *index = verify_i64(c, "in.image_index", "SB"), N = verify_dim(c, 'N'), P = verify_dim(c, 'P'), Q = verify_dim(c, 'Q');
+    int64_t *index = verify_i64(c, "in.image_index", "SB"), N = verify_dim(c, 'N'), P = verify_dim(c, 'P'),
+            Q = verify_dim(c, 'Q');
     int64_t n = verify_dim(c, 'C') * s->h * s->w, count = verify_dim(c, 'S') * s->B, f = nn_vae_factor(m->vae);
     if (index) verify_range(c, "in.image_index", index, count, N);
     if (P / f != s->h || Q / f != s->w) verify_bad(c, "in.image: its latent has another size than in.latents");
-    float *moments = verify_alloc(c, (size_t)(N * 2 * n) * sizeof *moments), *out = verify_alloc(c, (size_t)(count * n) * sizeof *out);
+    float *moments = verify_alloc(c, (size_t)(N * 2 * n) * sizeof *moments),
+          *out = verify_alloc(c, (size_t)(count * n) * sizeof *out);
     if (c->err.code || nn_encode_image(c->ctx, m->vae, images, N, P, Q, moments, &c->err)) return NULL;
     for (int64_t i = 0; i < count; i++) {
         nn_sample_posterior(m->vae, c->ctx->k, moments + index[i] * 2 * n, noise + i * n, out + i * n, n);
@@ -68,8 +71,8 @@ typedef struct results {
 } results;
 
 /* One optimiser step: the mean gradient of its micro-steps, the regulariser's, AdamW. */
-static void optimise(verify_case *c, const nn_model *m, const nn_schedule *schedule, const settings *s, nn_word *w, nn_inversion_batch b,
-                     int64_t t, results *out) {
+static void optimise(verify_case *c, const nn_model *m, const nn_schedule *schedule, const settings *s, nn_word *w,
+                     nn_inversion_batch b, int64_t t, results *out) {
     int64_t n = s->V * w->dim, each = s->B * verify_dim(c, 'C') * s->h * s->w;
     double total = 0;
     for (int64_t i = 0; i < s->accumulation && !c->err.code; i++) {
@@ -90,11 +93,13 @@ static void optimise(verify_case *c, const nn_model *m, const nn_schedule *sched
     memcpy(out->embedding + t * n, w->v, (size_t)n * sizeof *w->v);
 }
 
-static void train(verify_case *c, const nn_model *m, const nn_schedule *schedule, const settings *s, const nn_inversion_batch *b) {
+static void train(verify_case *c, const nn_model *m, const nn_schedule *schedule, const settings *s,
+                  const nn_inversion_batch *b) {
     int64_t width = m->text->cfg.t.width, n = s->V * width, micro = s->steps * s->accumulation;
     float *initial = verify_f32(c, "in.initial_embedding", "VE");
     results out = {verify_alloc(c, (size_t)s->steps * sizeof(float)), verify_alloc(c, (size_t)micro * sizeof(float)),
-                   verify_alloc(c, (size_t)s->steps * sizeof(float)), verify_alloc(c, (size_t)(s->steps * n) * sizeof(float))};
+                   verify_alloc(c, (size_t)s->steps * sizeof(float)),
+                   verify_alloc(c, (size_t)(s->steps * n) * sizeof(float))};
     nn_word w;
     if (c->err.code || nn_word_init(&w, s->V, width, &c->err)) return;
     memcpy(w.v, initial, (size_t)n * sizeof *w.v);
@@ -108,14 +113,18 @@ static void train(verify_case *c, const nn_model *m, const nn_schedule *schedule
 }
 
 static settings read_settings(verify_case *c) {
-    settings s = {.steps = verify_int(c, "steps", 1, 1000000), .accumulation = verify_int(c, "gradient_accumulation_steps", 1, 1000000)};
+    settings s = {.steps = verify_int(c, "steps", 1, 1000000),
+                  .accumulation = verify_int(c, "gradient_accumulation_steps", 1, 1000000)};
     s.paper = !strcmp(verify_text(c, "mode"), "paper");
-    if (!s.paper && strcmp(verify_text(c, "mode"), "diffusers")) verify_bad(c, "attrs.mode: expected diffusers or paper");
+    if (!s.paper && strcmp(verify_text(c, "mode"), "diffusers"))
+        verify_bad(c, "attrs.mode: expected diffusers or paper");
     s.lr = verify_number(c, "lr", 0), s.reg_weight = verify_number(c, "embedding_reg_weight", 0);
     s.V = c->dim['V' - 'A'] = verify_int(c, "num_vectors", 1, 4096);
     const tn_jval *betas = verify_attr(c, "betas");
-    if (!betas || betas->type != TN_JSON_ARRAY || betas->length != 2) verify_bad(c, "attrs.betas: expected two numbers");
-    else s.adamw.beta1 = betas->child->number, s.adamw.beta2 = betas->child->next->number;
+    if (!betas || betas->type != TN_JSON_ARRAY || betas->length != 2)
+        verify_bad(c, "attrs.betas: expected two numbers");
+    else
+        s.adamw.beta1 = betas->child->number, s.adamw.beta2 = betas->child->next->number;
     s.adamw.eps = verify_number(c, "eps", 1e-8), s.adamw.weight_decay = verify_number(c, "weight_decay", 0.01);
     return s;
 }
@@ -128,7 +137,8 @@ static void inversion(verify_case *c, const nn_model *m, const nn_schedule *sche
     int64_t *ids = verify_i64(c, "in.input_ids", "SBL"), *t = verify_i64(c, "in.timesteps", "SB");
     float *noise = verify_f32(c, "in.noise", "SBCHW");
     s.B = verify_dim(c, 'B'), s.L = verify_dim(c, 'L'), s.h = verify_dim(c, 'H'), s.w = verify_dim(c, 'W');
-    if (s.L > m->text->cfg.positions) verify_bad(c, "in.input_ids: the model has %lld positions", (long long)m->text->cfg.positions);
+    if (s.L > m->text->cfg.positions)
+        verify_bad(c, "in.input_ids: the model has %lld positions", (long long)m->text->cfg.positions);
     if (c->err.code) return;
     verify_range(c, "in.timesteps", t, s.steps * s.accumulation * s.B, schedule->config.num_train_timesteps);
     use_learned_rows(c, m, &s, ids, s.steps * s.accumulation * s.B * s.L);

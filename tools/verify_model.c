@@ -48,14 +48,16 @@ static void want_params(verify_case *c, nn_params *p) {
     if (!c->err.code && verify_has_any(c, "grad.param.")) nn_params_need(p, true, &c->err);
 }
 
-/* Those that the file names, in its order. Where a weight is stored under another rank (1x1 convolutions) the numbers count. */
+/* Those that the file names, in its order. Where a weight is stored under another rank (1x1 convolutions) the numbers
+ * count. */
 static void put_params(verify_case *c, const nn_params *p) {
     static const char prefix[] = "grad.param.";
     for (size_t i = 0; i < c->st->n && !c->err.code; i++) {
         const tn_st_tensor *golden = &c->st->tensor[i];
         if (strncmp(golden->name, prefix, sizeof prefix - 1)) continue;
         const nn_param *q = nn_param_find(p, golden->name + sizeof prefix - 1);
-        if (!q || !q->t->need || tn_numel(q->t) != golden->count) continue; /* then nothing compared it, which is said */
+        if (!q || !q->t->need || tn_numel(q->t) != golden->count)
+            continue; /* then nothing compared it, which is said */
         float *zeros = q->t->grad_set ? NULL : verify_alloc(c, (size_t)golden->count * sizeof *zeros);
         verify_put_data(c, golden->name, TN_F32, golden->ndim, golden->shape, q->t->grad_set ? q->t->grad : zeros);
     }
@@ -74,7 +76,8 @@ static void through_table(verify_case *c, const nn_text_model *m, tn_tensor *ids
 static void text_encoder(verify_case *c, nn_text_model *m) {
     tn_tensor *ids = verify_leaf(c, "in.input_ids", "BL");
     if (!c->err.code && ids->dtype != TN_I64) verify_bad(c, "in.input_ids: expected I64");
-    if (!c->err.code && verify_dim(c, 'L') > m->cfg.positions) verify_bad(c, "in.input_ids: the model has %lld positions", (long long)m->cfg.positions);
+    if (!c->err.code && verify_dim(c, 'L') > m->cfg.positions)
+        verify_bad(c, "in.input_ids: the model has %lld positions", (long long)m->cfg.positions);
     if (!c->err.code) verify_range(c, "in.input_ids", ids->data, tn_numel(ids), m->cfg.vocab);
     if (c->err.code) return;
     c->ctx->record = false;
@@ -88,7 +91,8 @@ static void text_encoder(verify_case *c, nn_text_model *m) {
     verify_put(c, "out.pooled", nn_text_pool(c->ctx, m, y, ids));
     if (!verify_seed(c, y, "in.cotangent")) return;
     tn_backward(c->ctx);
-    if (tn_live(c->ctx) && rows->grad_set) verify_put_data(c, "grad.inputs_embeds", TN_F32, rows->ndim, rows->shape, rows->grad);
+    if (tn_live(c->ctx) && rows->grad_set)
+        verify_put_data(c, "grad.inputs_embeds", TN_F32, rows->ndim, rows->shape, rows->grad);
     through_table(c, m, ids, rows);
     put_params(c, &m->weights.params);
 }
@@ -130,13 +134,15 @@ void verify_unet(verify_case *c) {
 /* The golden was made with a factor of its own; another one in the model would be another model. */
 static void check_scaling(verify_case *c, const nn_vae *m) {
     double ours = (double)nn_vae_cfg(m)->scaling_factor, theirs = verify_number(c, "scaling_factor", ours);
-    if (fabs(ours - theirs) > 1e-6 * fabs(theirs)) verify_bad(c, "attrs.scaling_factor is %g, the model's is %g", theirs, ours);
+    if (fabs(ours - theirs) > 1e-6 * fabs(theirs))
+        verify_bad(c, "attrs.scaling_factor is %g, the model's is %g", theirs, ours);
 }
 
 /* out.std and out.latent follow from what has been compared; noise may be absent. */
 static void put_posterior(verify_case *c, const nn_vae *m, tn_tensor *mean, tn_tensor *logvar) {
     int64_t n = tn_numel(mean);
-    tn_tensor *none = tn_new(c->ctx, TN_F32, mean->ndim, mean->shape), *ones = tn_new(c->ctx, TN_F32, mean->ndim, mean->shape);
+    tn_tensor *none = tn_new(c->ctx, TN_F32, mean->ndim, mean->shape),
+              *ones = tn_new(c->ctx, TN_F32, mean->ndim, mean->shape);
     for (int64_t i = 0; i < n && tn_live(c->ctx); i++) tn_f32(none)[i] = 0, tn_f32(ones)[i] = 1;
     c->ctx->record = false;
     verify_put(c, "out.std", tn_gaussian_sample(c->ctx, none, logvar, ones));
@@ -145,7 +151,8 @@ static void put_posterior(verify_case *c, const nn_vae *m, tn_tensor *mean, tn_t
         if (noise && tn_numel(noise) != n) verify_bad(c, "in.noise: another shape than the latent");
         if (c->err.code) return;
         noise = tn_reshape(c->ctx, noise, mean->ndim, mean->shape);
-        verify_put(c, "out.latent", tn_scale(c->ctx, tn_gaussian_sample(c->ctx, mean, logvar, noise), nn_vae_cfg(m)->scaling_factor));
+        verify_put(c, "out.latent",
+                   tn_scale(c->ctx, tn_gaussian_sample(c->ctx, mean, logvar, noise), nn_vae_cfg(m)->scaling_factor));
     }
     c->ctx->record = true;
 }
@@ -153,7 +160,8 @@ static void put_posterior(verify_case *c, const nn_vae *m, tn_tensor *mean, tn_t
 static void vae_encode(verify_case *c, nn_vae *m) {
     c->dim['C' - 'A'] = nn_vae_cfg(m)->in_channels;
     tn_tensor *image = verify_leaf(c, "in.image", "BCHW");
-    if (verify_dim(c, 'H') < nn_vae_factor(m) || verify_dim(c, 'W') < nn_vae_factor(m)) verify_bad(c, "in.image: too small to encode");
+    if (verify_dim(c, 'H') < nn_vae_factor(m) || verify_dim(c, 'W') < nn_vae_factor(m))
+        verify_bad(c, "in.image: too small to encode");
     check_scaling(c, m);
     if (c->err.code) return;
     tn_tensor *moments = nn_vae_encode(c->ctx, m, image);

@@ -62,19 +62,23 @@ static tn_tensor *run_conv2d(verify_case *c) {
 }
 
 static tn_tensor *run_group_norm(verify_case *c) {
-    tn_tensor *x = verify_leaf(c, "in.x", "BC*"), *w = verify_leaf(c, "in.weight", "C"), *b = verify_leaf(c, "in.bias", "C");
+    tn_tensor *x = verify_leaf(c, "in.x", "BC*"), *w = verify_leaf(c, "in.weight", "C"),
+              *b = verify_leaf(c, "in.bias", "C");
     int64_t groups = verify_int(c, "num_groups", 1, 1 << 20);
     if (verify_dim(c, 'C') % groups) verify_bad(c, "attrs.num_groups: %lld channels", (long long)verify_dim(c, 'C'));
-    return c->err.code ? NULL : tn_group_norm(c->ctx, x, w, b, (int)groups, (float)verify_number(c, "eps", 1e-5), false);
+    return c->err.code ? NULL
+                       : tn_group_norm(c->ctx, x, w, b, (int)groups, (float)verify_number(c, "eps", 1e-5), false);
 }
 
 static tn_tensor *run_layer_norm(verify_case *c) {
-    tn_tensor *x = verify_leaf(c, "in.x", "*C"), *w = verify_leaf(c, "in.weight", "C"), *b = verify_leaf(c, "in.bias", "C");
+    tn_tensor *x = verify_leaf(c, "in.x", "*C"), *w = verify_leaf(c, "in.weight", "C"),
+              *b = verify_leaf(c, "in.bias", "C");
     return c->err.code ? NULL : tn_layer_norm(c->ctx, x, w, b, (float)verify_number(c, "eps", 1e-5));
 }
 
 static tn_tensor *run_attention(verify_case *c) {
-    tn_tensor *q = verify_leaf(c, "in.q", "BNC"), *k = verify_leaf(c, "in.k", "BMC"), *v = verify_leaf(c, "in.v", "BMC");
+    tn_tensor *q = verify_leaf(c, "in.q", "BNC"), *k = verify_leaf(c, "in.k", "BMC"),
+              *v = verify_leaf(c, "in.v", "BMC");
     int64_t heads = verify_int(c, "heads", 1, 1 << 20);
     const tn_jval *causal = verify_attr(c, "causal");
     bool hidden = causal && causal->type == TN_JSON_BOOL && causal->boolean;
@@ -105,11 +109,13 @@ static tn_tensor *run_mean(verify_case *c) {
         from = (int)(first < 0 ? first + x->ndim : first), to = from;
         for (const tn_jval *v = axes->child; v; v = v->next) {
             int64_t axis = v->is_int && v->integer < 0 ? v->integer + x->ndim : v->integer;
-            if (axis != to++ || from < 0 || to > x->ndim) verify_bad(c, "attrs.axes: expected neighbouring axes in ascending order");
+            if (axis != to++ || from < 0 || to > x->ndim)
+                verify_bad(c, "attrs.axes: expected neighbouring axes in ascending order");
         }
     }
     if (c->err.code) return NULL;
-    int64_t shape[TN_MAX_DIMS], pre = product(x->shape, 0, from), n = product(x->shape, from, to), post = product(x->shape, to, x->ndim);
+    int64_t shape[TN_MAX_DIMS], pre = product(x->shape, 0, from), n = product(x->shape, from, to),
+                                post = product(x->shape, to, x->ndim);
     for (int i = 0; i < from; i++) shape[i] = x->shape[i];
     for (int i = to; i < x->ndim; i++) shape[i - to + from] = x->shape[i];
     return tn_reshape(c->ctx, tn_mean(c->ctx, to_last(c->ctx, x, pre, n, post)), x->ndim - (to - from), shape);
@@ -125,7 +131,8 @@ static tn_tensor *run_sigmoid(verify_case *c) { return unary(c, tn_sigmoid); }
 
 static tn_tensor *run_gelu(verify_case *c) {
     const tn_jval *how = verify_attr(c, "approximate");
-    if (how && how->type == TN_JSON_STRING && !strncmp(how->string, "tanh", 4)) verify_bad(c, "the tanh form of GELU is no operator here");
+    if (how && how->type == TN_JSON_STRING && !strncmp(how->string, "tanh", 4))
+        verify_bad(c, "the tanh form of GELU is no operator here");
     return unary(c, tn_gelu);
 }
 
@@ -153,7 +160,8 @@ static tn_tensor *run_avg_pool2d(verify_case *c) {
     tn_tensor *x = verify_leaf(c, "in.x", "BCHW");
     int64_t kernel = verify_int(c, "kernel", 1, 1 << 20);
     int stride = (int)verify_int(c, "stride", 1, 1 << 20);
-    if (kernel > verify_dim(c, 'H') || kernel > verify_dim(c, 'W')) verify_bad(c, "attrs.kernel: larger than the image");
+    if (kernel > verify_dim(c, 'H') || kernel > verify_dim(c, 'W'))
+        verify_bad(c, "attrs.kernel: larger than the image");
     return c->err.code ? NULL : tn_avg_pool2d(c->ctx, x, kernel, stride);
 }
 
@@ -204,7 +212,8 @@ static void gaussian(verify_case *c) {
     if (clamp && clamp->length == 2) lo = clamp->child->number, hi = clamp->child->next->number;
     y[0] = tn_slice(c->ctx, m, 0, half), y[1] = tn_clamp(c->ctx, tn_slice(c->ctx, m, half, half), (float)lo, (float)hi);
     tn_tensor *noise = verify_leaf(c, "in.noise", "*");
-    if (verify_dim(c, 'D') % 2 || (noise && tn_numel(noise) != tn_numel(y[0]))) verify_bad(c, "in.noise: does not fit in.moments");
+    if (verify_dim(c, 'D') % 2 || (noise && tn_numel(noise) != tn_numel(y[0])))
+        verify_bad(c, "in.noise: does not fit in.moments");
     if (c->err.code) return;
     y[2] = tn_gaussian_sample(c->ctx, y[0], y[1], tn_reshape(c->ctx, noise, y[0]->ndim, y[0]->shape));
     y[3] = tn_gaussian_kl(c->ctx, y[0], y[1]);
@@ -222,7 +231,8 @@ static void adamw(verify_case *c) {
     int64_t n = param->count, steps = verify_dim(c, 'S');
     const tn_jval *betas = verify_attr(c, "betas");
     if (all->count != n * steps) verify_bad(c, "in.grads: expected %lld gradients of in.param", (long long)steps);
-    if (!betas || betas->type != TN_JSON_ARRAY || betas->length != 2) verify_bad(c, "attrs.betas: expected two numbers");
+    if (!betas || betas->type != TN_JSON_ARRAY || betas->length != 2)
+        verify_bad(c, "attrs.betas: expected two numbers");
     float *m = verify_alloc(c, (size_t)n * sizeof *m), *v = verify_alloc(c, (size_t)n * sizeof *v);
     float *y = verify_alloc(c, (size_t)all->count * sizeof *y);
     if (c->err.code) return;

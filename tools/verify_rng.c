@@ -1,6 +1,6 @@
-/* Draws of PyTorch's generator. A tensor is called seedSEED.ID.DRAW; DRAW is randnN, randN, randintLIMITxN or randpermN, with _f64
- * behind it for doubles. For each seed the draws whose ID is a number run in order from a fresh generator, then, from a fresh
- * one again, those whose ID is a letter. */
+/* Draws of PyTorch's generator. A tensor is called seedSEED.ID.DRAW; DRAW is randnN, randN, randintLIMITxN or
+ * randpermN, with _f64 behind it for doubles. For each seed the draws whose ID is a number run in order from a fresh
+ * generator, then, from a fresh one again, those whose ID is a letter. */
 #include "tools/verify.h"
 
 #include "tensor/rng.h"

@@ -33,8 +33,10 @@ static void put_tables(verify_case *c, const nn_schedule *s) {
     for (int i = 0; i < 2; i++) {
         const tn_st_tensor *golden = tn_st_find(other, names[i]);
         char *shown = verify_join(c, verify_text(c, "tables_in"), ":", names[i]);
-        if (!golden) verify_bad(c, "attrs.tables_in: %s has no %s", path, names[i]);
-        else if (shown) verify_put_against(c, golden, shown, n, tables[i]);
+        if (!golden)
+            verify_bad(c, "attrs.tables_in: %s has no %s", path, names[i]);
+        else if (shown)
+            verify_put_against(c, golden, shown, n, tables[i]);
     }
     tn_st_close(other);
 }
@@ -45,8 +47,10 @@ static void put_timesteps(verify_case *c, const char *name, const nn_sampler *s)
     int64_t *whole = verify_alloc(c, (size_t)n * sizeof *whole);
     if (!whole) return;
     for (int64_t i = 0; i < n; i++) whole[i] = (int64_t)s->timesteps[i];
-    if (golden && golden->dtype != TN_ST_I64) verify_put_data(c, name, TN_F64, 1, &n, s->timesteps);
-    else verify_put_data(c, name, TN_I64, 1, &n, whole);
+    if (golden && golden->dtype != TN_ST_I64)
+        verify_put_data(c, name, TN_F64, 1, &n, s->timesteps);
+    else
+        verify_put_data(c, name, TN_I64, 1, &n, whole);
 }
 
 /* The name of a step's tensor: "in.noise" and 3 -> "in.noise.3". */
@@ -65,7 +69,8 @@ static void put_added_noise(verify_case *c, const nn_schedule *s) {
     int64_t each = like->count / B;
     if (tn_st_find(c->st, "in.noise")->count != like->count) verify_bad(c, "in.noise: another shape than in.x0");
     verify_range(c, "in.timesteps", t, B, s->config.num_train_timesteps);
-    float *noisy = verify_alloc(c, (size_t)like->count * sizeof *noisy), *velocity = verify_alloc(c, (size_t)like->count * sizeof *velocity);
+    float *noisy = verify_alloc(c, (size_t)like->count * sizeof *noisy),
+          *velocity = verify_alloc(c, (size_t)like->count * sizeof *velocity);
     for (int64_t b = 0; b < B && !c->err.code; b++) {
         int64_t at = b * each;
         nn_add_noise(s, x0 + at, noise + at, (int)t[b], noisy + at, (size_t)each);
@@ -109,8 +114,10 @@ void verify_scheduler(verify_case *c) {
     nn_schedule schedule;
     if (!verify_schedule(c, "config", NULL, &schedule)) return;
     put_tables(c, &schedule);
-    if (verify_attr(c, "mode") && !strcmp(verify_text(c, "mode"), "add_noise")) put_added_noise(c, &schedule);
-    else put_chain(c, &schedule);
+    if (verify_attr(c, "mode") && !strcmp(verify_text(c, "mode"), "add_noise"))
+        put_added_noise(c, &schedule);
+    else
+        put_chain(c, &schedule);
     nn_schedule_free(&schedule);
 }
 
@@ -127,8 +134,10 @@ typedef struct run {
 
 static float *encode(run *r, const char *name, const char *trace) {
     verify_case *c = r->c;
-    int64_t *ids = verify_i64(c, name, "BL"), B = verify_dim(c, 'B'), L = verify_dim(c, 'L'), D = r->m->text->cfg.t.width;
-    if (L > r->m->text->cfg.positions) verify_bad(c, "%s: the model has %lld positions", name, (long long)r->m->text->cfg.positions);
+    int64_t *ids = verify_i64(c, name, "BL"), B = verify_dim(c, 'B'), L = verify_dim(c, 'L'),
+            D = r->m->text->cfg.t.width;
+    if (L > r->m->text->cfg.positions)
+        verify_bad(c, "%s: the model has %lld positions", name, (long long)r->m->text->cfg.positions);
     if (ids) verify_range(c, name, ids, B * L, r->m->text->cfg.vocab);
     if (D != nn_unet_cfg(r->m->unet)->cross_dim[0]) verify_bad(c, "the text encoder does not fit the UNet");
     float *out = verify_alloc(c, (size_t)(B * L * D) * sizeof *out);
@@ -160,7 +169,13 @@ static void prepare(run *r) {
     c->dim['C' - 'A'] = nn_unet_cfg(r->m->unet)->in_channels;
     r->latent = verify_f32(c, "in.latent", "BCHW");
     for (int i = 0; i < 4; i++) r->shape[i] = verify_dim(c, "BCHW"[i]);
-    r->s = (nn_sampling){.unet = r->m->unet, .B = r->shape[0], .h = r->shape[2], .w = r->shape[3], .noise = step_noise, .after = after_step, .arg = r};
+    r->s = (nn_sampling){.unet = r->m->unet,
+                         .B = r->shape[0],
+                         .h = r->shape[2],
+                         .w = r->shape[3],
+                         .noise = step_noise,
+                         .after = after_step,
+                         .arg = r};
     r->s.guidance = (float)verify_number(c, "guidance_scale", 1);
     if (c->err.code) return;
     r->s.cond = encode(r, "in.input_ids", "trace.encoder_hidden_states");
@@ -219,7 +234,8 @@ void verify_text_to_image(verify_case *c) {
     if (!m) return;
     run r = {.c = c, .m = m, .latents = "out.latent", .outputs = "trace.model_output"};
     double ours = (double)nn_vae_cfg(m->vae)->scaling_factor, theirs = verify_number(c, "scaling_factor", ours);
-    if (fabs(ours - theirs) > 1e-6 * fabs(theirs)) verify_bad(c, "attrs.scaling_factor is %g, the model's is %g", theirs, ours);
+    if (fabs(ours - theirs) > 1e-6 * fabs(theirs))
+        verify_bad(c, "attrs.scaling_factor is %g, the model's is %g", theirs, ours);
     prepare(&r);
     sample(&r, NULL, "out.timesteps");
     if (!c->err.code) put_image(&r);

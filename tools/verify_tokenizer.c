@@ -1,5 +1,5 @@
-/* Tokenizer cases: JSON lines of text and ids, unpadded, with start and end, at most 77. `ids` follow openai's rules, `ids_hf` those
- * of Hugging Face; `ids_ftfy` are those of a cleaner that is not part of either and are not compared. */
+/* Tokenizer cases: JSON lines of text and ids, unpadded, with start and end, at most 77. `ids` follow openai's rules,
+ * `ids_hf` those of Hugging Face; `ids_ftfy` are those of a cleaner that is not part of either and are not compared. */
 #include "tools/verify.h"
 
 #include "nn/text/tokenizer.h"
@@ -36,8 +36,8 @@ static nn_tokenizer *try_folder(const char *dir, const tn_jval *ids) {
 
 /* Every subfolder of dir, those first whose name the file's name begins with ("tiny" for tiny_added_tokens.jsonl), with
  * `below` behind it. */
-static nn_tokenizer *try_subfolders(verify_case *c, const char *dir, const char *below, const char *stem, const tn_jval *ids,
-                                    char **used) {
+static nn_tokenizer *try_subfolders(verify_case *c, const char *dir, const char *below, const char *stem,
+                                    const tn_jval *ids, char **used) {
     tn_list list;
     nn_tokenizer *t = NULL;
     if (!dir || !tn_is_dir(dir) || tn_list_dir(dir, &list, NULL)) return NULL;
@@ -53,10 +53,12 @@ static nn_tokenizer *try_subfolders(verify_case *c, const char *dir, const char 
     return t;
 }
 
-/* In the file's folder and below it; --clip-vocab; beside the folder: clip-vocab/, the tokenizers of models; testdata/. */
+/* In the file's folder and below it; --clip-vocab; beside the folder: clip-vocab/, the tokenizers of models; testdata/.
+ */
 static nn_tokenizer *find_vocabulary(verify_case *c, const tn_jval *ids, char **used) {
     const char *slash = strrchr(c->path, '/'), *stem = slash ? slash + 1 : c->path;
-    char *beside = verify_join(c, c->model, "/clip-vocab", NULL), *given = c->clip_vocab ? verify_join(c, c->clip_vocab, NULL, NULL) : NULL;
+    char *beside = verify_join(c, c->model, "/clip-vocab", NULL),
+         *given = c->clip_vocab ? verify_join(c, c->clip_vocab, NULL, NULL) : NULL;
     nn_tokenizer *t = try_folder(*used = c->folder, ids);
     if (!t) t = try_subfolders(c, c->folder, "", stem, ids, used);
     if (!t) t = try_folder(*used = given, ids);
@@ -82,14 +84,17 @@ static void add_tokens(verify_case *c, nn_tokenizer *t, const tn_jval *added) {
         const tn_jval *v = added->child;
         while (v && v->integer != next) v = v->next;
         int32_t id;
-        if (!v) verify_bad(c, "added_tokens: none has id %d", (int)next);
-        else nn_tokenizer_add(t, v->key, 1, &id, &c->err);
+        if (!v)
+            verify_bad(c, "added_tokens: none has id %d", (int)next);
+        else
+            nn_tokenizer_add(t, v->key, 1, &id, &c->err);
     }
 }
 
-/* Encodes to at most MAX_IDS. Where that would cut an added token, which a prompt for a picture must not lose, the text is
- * encoded whole and cut here: the end token stays. */
-static int encode(const nn_tokenizer *t, const char *text, size_t len, nn_tokenizer_rules rules, nn_tokens *got, tn_err *err) {
+/* Encodes to at most MAX_IDS. Where that would cut an added token, which a prompt for a picture must not lose, the text
+ * is encoded whole and cut here: the end token stays. */
+static int encode(const nn_tokenizer *t, const char *text, size_t len, nn_tokenizer_rules rules, nn_tokens *got,
+                  tn_err *err) {
     tn_err refused;
     if (!nn_tokenizer_encode(t, text, len, rules, MAX_IDS, got, &refused)) return 0;
     if (nn_tokenizer_encode(t, text, len, rules, (int)(4 * len) + MAX_IDS, got, err)) return -1;
@@ -100,7 +105,8 @@ static int encode(const nn_tokenizer *t, const char *text, size_t len, nn_tokeni
     return 0;
 }
 
-static void check_list(verify_case *c, const nn_tokenizer *t, const char *text, size_t len, int which, const tn_jval *ids, int line) {
+static void check_list(verify_case *c, const nn_tokenizer *t, const char *text, size_t len, int which,
+                       const tn_jval *ids, int line) {
     char number[40];
     nn_tokens got;
     snprintf(number, sizeof number, "line %d ", line);
@@ -146,7 +152,8 @@ typedef struct vocabulary {
 static void open_vocabulary(verify_case *c, vocabulary *v, const tn_jval *root, const tn_jval *ids) {
     const tn_jval *added = tn_json_get(root, "added_tokens");
     if (!v->t && !v->folder && !(v->t = find_vocabulary(c, ids, &v->folder))) {
-        verify_bad(c, "no vocabulary found whose start token is %lld (give --clip-vocab DIR)", ids->child ? (long long)ids->child->integer : -1);
+        verify_bad(c, "no vocabulary found whose start token is %lld (give --clip-vocab DIR)",
+                   ids->child ? (long long)ids->child->integer : -1);
         return;
     }
     if (v->extended) {
@@ -191,8 +198,10 @@ void verify_tokenizer(verify_case *c) {
         line++;
         hide_nul(s);
         if (!s[strspn(s, " \t\r")]) continue;
-        if (tn_json_parse(s, strlen(s), 0, &doc, &c->err)) tn_fail_in(&c->err, "line %d", line);
-        else check_line(c, &v, tn_json_root(doc), line);
+        if (tn_json_parse(s, strlen(s), 0, &doc, &c->err))
+            tn_fail_in(&c->err, "line %d", line);
+        else
+            check_line(c, &v, tn_json_root(doc), line);
         tn_json_free(doc);
     }
     if (!c->err.code && !c->n_checks) verify_bad(c, "no line with a text and its ids");
