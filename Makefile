@@ -91,6 +91,10 @@ tests: $(TESTS)
 test: all tests
 	@B=$(B) tests/run.sh
 
+$(B)/tests/sweep: $(B)/obj/tests/sweep.o $(B)/liboneword.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
 # Minutes: every float through every elementwise kernel (tests/sweep.c).
 sweep: $(B)/tests/sweep
 	$<
