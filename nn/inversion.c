@@ -30,8 +30,7 @@ static void diffuse(const nn_schedule *s, const nn_inversion_batch *b, int64_t n
 int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn_word *w, const nn_inversion_batch *b, float scale,
                           bool first, double *loss, tn_err *err) {
     int64_t C = nn_unet_cfg(m->unet)->in_channels, shape[] = {b->B, C, b->h, b->w};
-    tn_ctx_reset(c);
-    c->record = true;
+    if (tn_ctx_begin(c, true, err)) return -1;
     tn_tensor *learned = tn_leaf(c, TN_F32, 2, (int64_t[]){w->rows, w->dim}, w->v, true);
     tn_tensor *ids = tn_leaf(c, TN_I64, 2, (int64_t[]){b->B, b->L}, (void *)(uintptr_t)b->ids, false);
     tn_tensor *t = tn_new(c, TN_F32, 1, &b->B), *noisy = tn_new(c, TN_F32, 4, shape), *target = tn_new(c, TN_F32, 4, shape);

@@ -25,16 +25,14 @@ static int copy_out(tn_ctx *c, const tn_tensor *t, float *out, tn_err *err) {
 
 int nn_encode_text(tn_ctx *c, const nn_text_model *m, const int64_t *ids, int64_t B, int64_t L, const float *learned, int64_t rows,
                    float *out, tn_err *err) {
-    tn_ctx_reset(c);
-    c->record = false;
+    if (tn_ctx_begin(c, false, err)) return -1;
     tn_tensor *x = constant(c, TN_I64, 2, (int64_t[]){B, L}, ids);
     tn_tensor *v = learned ? constant(c, TN_F32, 2, (int64_t[]){rows, m->cfg.t.width}, learned) : NULL;
     return copy_out(c, nn_text_encode(c, m, nn_text_embed(c, m, x, v), ""), out, err);
 }
 
 int nn_encode_image(tn_ctx *c, const nn_vae *m, const float *image, int64_t B, int64_t H, int64_t W, float *moments, tn_err *err) {
-    tn_ctx_reset(c);
-    c->record = false;
+    if (tn_ctx_begin(c, false, err)) return -1;
     tn_tensor *x = constant(c, TN_F32, 4, (int64_t[]){B, nn_vae_cfg(m)->in_channels, H, W}, image);
     tn_tensor *raw = nn_vae_encode(c, m, x);
     return copy_out(c, tn_concat(c, nn_vae_mean(c, raw), nn_vae_logvar(c, raw)), moments, err);
@@ -51,8 +49,7 @@ void nn_sample_posterior(const nn_vae *m, const tn_kernels *k, const float *mome
 }
 
 int nn_decode_latent(tn_ctx *c, const nn_vae *m, const float *latent, int64_t B, int64_t h, int64_t w, float *image, tn_err *err) {
-    tn_ctx_reset(c);
-    c->record = false;
+    if (tn_ctx_begin(c, false, err)) return -1;
     tn_tensor *z = constant(c, TN_F32, 4, (int64_t[]){B, nn_vae_cfg(m)->latent_channels, h, w}, latent);
     z = tn_scale(c, z, 1.0f / nn_vae_cfg(m)->scaling_factor);
     return copy_out(c, nn_vae_decode(c, m, z), image, err);
@@ -63,8 +60,7 @@ int nn_decode_latent(tn_ctx *c, const nn_vae *m, const float *latent, int64_t B,
 static int predict(tn_ctx *c, const nn_sampling *s, const float *latent, double t, const float *context, float *out, tn_err *err) {
     bool guided = s->uncond && s->guidance != 1.0f;
     int64_t B = guided ? 2 * s->B : s->B, C = nn_unet_cfg(s->unet)->in_channels, n = s->B * C * s->h * s->w;
-    tn_ctx_reset(c);
-    c->record = false;
+    if (tn_ctx_begin(c, false, err)) return -1;
     tn_tensor *x = tn_new(c, TN_F32, 4, (int64_t[]){B, C, s->h, s->w});
     tn_tensor *ts = tn_new(c, TN_F32, 1, &B);
     for (int64_t i = 0; i < B && tn_live(c); i++) ((float *)ts->data)[i] = (float)t;

@@ -138,15 +138,15 @@ static int use_index(nn_binder *b, const char *name, nn_notes *notes, tn_err *er
     return 0;
 }
 
-/* STEM + rest as a name in dir: does it exist? */
-static bool present(const nn_binder *b, char *name, size_t size, const char *stem, const char *fmt, const char *variant) {
+enum { MAX_NAME = 256 };
+
+/* STEM + rest as a name in dir: does it exist? `path` has room for dir and name. */
+static bool present(const nn_binder *b, char *path, char *name, const char *stem, const char *fmt, const char *variant) {
     char rest[80];
     snprintf(rest, sizeof rest, fmt, variant);
-    snprintf(name, size, "%s%s", stem, rest);
-    char *path = nn_join(b->dir, name);
-    bool found = path && tn_exists(path);
-    free(path);
-    return found;
+    snprintf(name, MAX_NAME, "%s%s", stem, rest);
+    sprintf(path, "%s/%s", b->dir, name);
+    return tn_exists(path);
 }
 
 /* Nothing to read: says whether it lies there in a format that is not read. */
@@ -167,17 +167,20 @@ static int no_weights(const nn_binder *b, const char *stem, tn_err *err) {
 
 static int choose_files(nn_binder *b, const char *stem, nn_notes *notes, tn_err *err) {
     static const char *const variants[] = {"fp16", "bf16", "ema", "non_ema"};
-    char name[256];
-    if (present(b, name, sizeof name, stem, ".safetensors", "")) return use_file(b, name, err);
-    if (present(b, name, sizeof name, stem, ".safetensors.index.json", "")) return use_index(b, name, notes, err);
-    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
-        bool single = present(b, name, sizeof name, stem, ".%s.safetensors", variants[i]);
-        if (!single && !present(b, name, sizeof name, stem, ".safetensors.index.%s.json", variants[i]) &&
-            !present(b, name, sizeof name, stem, ".safetensors.%s.index.json", variants[i])) continue;
-        nn_note(notes, "%s: only a variant of the weights is there: using %s", b->dir, name);
-        return single ? use_file(b, name, err) : use_index(b, name, notes, err);
+    char name[MAX_NAME], *path = malloc(strlen(b->dir) + 1 + MAX_NAME);
+    if (!path) return tn_fail(err, TN_ENOMEM, "%s: out of memory", b->dir);
+    bool single = present(b, path, name, stem, ".safetensors", ""), index = false, variant = false;
+    if (!single) index = present(b, path, name, stem, ".safetensors.index.json", "");
+    for (size_t i = 0; !single && !index && i < sizeof variants / sizeof *variants; i++) {
+        single = present(b, path, name, stem, ".%s.safetensors", variants[i]);
+        index = !single && (present(b, path, name, stem, ".safetensors.index.%s.json", variants[i]) ||
+                            present(b, path, name, stem, ".safetensors.%s.index.json", variants[i]));
+        variant = single || index;
     }
-    return no_weights(b, stem, err);
+    free(path);
+    if (variant) nn_note(notes, "%s: only a variant of the weights is there: using %s", b->dir, name);
+    if (single) return use_file(b, name, err);
+    return index ? use_index(b, name, notes, err) : no_weights(b, stem, err);
 }
 
 int nn_binder_open(const char *dir, const char *stem, const char *const *ignored, const char *optional_prefix, nn_notes *notes,
@@ -281,36 +284,41 @@ static int add_param(nn_params *ps, char *name, const char *source, tn_tensor *t
     return 0;
 }
 
-/* By its canonical name, without the optional prefix, or by its old name. */
-static entry *find_entry(const nn_binder *b, const char *prefix, const nn_bind_row *row, const char *name) {
-    entry *e = tn_strmap_get(&b->by_name, name);
+/* By its canonical name, without the optional prefix, or by its old name; *out NULL where the files hold none of them. */
+static int find_entry(const nn_binder *b, const char *prefix, const nn_bind_row *row, const char *name, entry **out, tn_err *err) {
     size_t n = b->optional_prefix ? strlen(b->optional_prefix) : 0;
-    if (!e && n && strncmp(name, b->optional_prefix, n) == 0) e = tn_strmap_get(&b->by_name, name + n);
-    if (!e && row->old) {
-        char *old = copy(prefix, row->old);
-        if (old) e = tn_strmap_get(&b->by_name, old);
-        free(old);
-    }
-    return e;
+    *out = tn_strmap_get(&b->by_name, name);
+    if (!*out && n && strncmp(name, b->optional_prefix, n) == 0) *out = tn_strmap_get(&b->by_name, name + n);
+    if (*out || !row->old) return 0;
+    char *old = copy(prefix, row->old);
+    if (!old) return tn_fail(err, TN_ENOMEM, "%s: out of memory", b->dir);
+    *out = tn_strmap_get(&b->by_name, old);
+    free(old);
+    return 0;
 }
 
 /* Binds one row; takes over `name`. */
 static int bind_row(nn_binder *b, const char *prefix, const nn_bind_row *row, char *name, tn_tensor *field, const char *letters,
                     const int64_t *sizes, tn_err *err) {
-    entry *e = find_entry(b, prefix, row, name);
+    entry *e;
     tn_tensor t = {.ndim = resolve_dims(row, letters, sizes, t.shape)};
-    int failed = 0;
+    if (find_entry(b, prefix, row, name, &e, err)) {
+        free(name);
+        return -1;
+    }
     if (!e || e->claimed) {
         if (!(row->flags & NN_OPTIONAL)) add_name(&b->missing, name);
         free(name);
         return 0;
     }
     e->claimed = true;
-    failed = check_shape(e->t, row, t.ndim, t.shape, err) || place_data(b, e->t, &t, err) ||
-             add_param(&b->w.params, name, e->name, field, err);
-    if (failed) free(name);
-    else *field = t;
-    return failed ? -1 : 0;
+    if (check_shape(e->t, row, t.ndim, t.shape, err) || place_data(b, e->t, &t, err) ||
+        add_param(&b->w.params, name, e->name, field, err)) {
+        free(name);
+        return -1;
+    }
+    *field = t;
+    return 0;
 }
 
 int nn_bind(nn_binder *b, const char *prefix, const nn_bind_row *rows, size_t nrows, void *block, const char *letters,

@@ -11,7 +11,7 @@ struct tn_chunk {
     unsigned char *base; /* aligned */
 };
 
-static char nowhere[ALIGN]; /* what counting and failed arenas hand out; never read or written */
+static const char nowhere[ALIGN]; /* what counting and failed arenas hand out; a write would be fatal */
 
 /* A new chunk after the current one, or NULL. Chunks grow with the arena, so their number stays logarithmic. */
 static tn_chunk *chunk_new(tn_arena *a, size_t bytes) {
@@ -42,15 +42,15 @@ static bool advance(tn_arena *a, size_t bytes) {
 void *tn_arena_alloc(tn_arena *a, size_t bytes) {
     if (bytes > SIZE_MAX - ALIGN) {
         a->failed = true;
-        return nowhere;
+        return (void *)(uintptr_t)nowhere;
     }
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     a->used += bytes;
     if (a->used > a->peak) a->peak = a->used;
-    if (a->counting || a->failed) return nowhere;
+    if (a->counting || a->failed) return (void *)(uintptr_t)nowhere;
     if ((!a->current || a->current->size - a->current->used < bytes) && !advance(a, bytes)) {
         a->failed = true;
-        return nowhere;
+        return (void *)(uintptr_t)nowhere;
     }
     void *p = a->current->base + a->current->used;
     a->current->used += bytes;

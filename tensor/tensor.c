@@ -34,6 +34,19 @@ void tn_ctx_reset(tn_ctx *c) {
     c->replay = false;
 }
 
+/* Bytes of structs that a run is promised: several times what a training step of the largest model of the family needs (tests/
+ * test_oom.c measures). Untouched pages cost nothing. */
+enum { STEP_STRUCTS = 4 << 20, BLOCK_STRUCTS = 1 << 20 };
+
+int tn_ctx_begin(tn_ctx *c, bool record, tn_err *err) {
+    tn_ctx_reset(c);
+    c->record = record;
+    tn_arena_reserve(&c->step.meta, STEP_STRUCTS);
+    tn_arena_reserve(&c->block.meta, BLOCK_STRUCTS);
+    if (c->step.meta.failed || c->block.meta.failed) return tn_fail(err, TN_ENOMEM, "out of memory for the tape");
+    return 0;
+}
+
 static bool failed(const tn_ctx *c) { return c->step.data.failed || c->block.data.failed; }
 
 int tn_ctx_status(const tn_ctx *c, tn_err *err) {
@@ -62,7 +75,8 @@ float *tn_f32(const tn_tensor *t) {
     return t->data;
 }
 
-/* A struct in the current space; meta memory is small, its failure ends the program rather than half a step. */
+/* A struct in the current space. Failed data is sticky and the run goes on without numbers, but shapes need their structs:
+ * tn_ctx_begin sees to it that they are there. */
 static void *meta(tn_ctx *c, size_t bytes) {
     void *p = tn_arena_alloc(&c->cur->meta, bytes);
     if (c->cur->meta.failed) TN_BUG("out of memory for the tape");

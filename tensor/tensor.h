@@ -65,6 +65,9 @@ void tn_ctx_set_dry(tn_ctx *c);
 size_t tn_ctx_peak(const tn_ctx *c);
 /* Forgets the tape and everything in both spaces, keeps the memory for the next step. Clears the sticky failure. */
 void tn_ctx_reset(tn_ctx *c);
+/* How every run starts: a reset, what to put on the tape (record), and room for the run's structs, taken before the first
+ * operator so that a run whose data cannot be had still ends in order. -1 with TN_ENOMEM where there is none. */
+int tn_ctx_begin(tn_ctx *c, bool record, tn_err *err);
 /* 0, or -1 with TN_ENOMEM if an allocation failed since the last reset: the results are then meaningless. */
 int tn_ctx_status(const tn_ctx *c, tn_err *err);
 bool tn_live(const tn_ctx *c); /* data may be read and written: neither dry nor failed */
