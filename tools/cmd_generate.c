@@ -3,6 +3,7 @@
 #include "tools/generate.h"
 #include "tools/metadata.h"
 #include "tools/opt.h"
+#include "tools/picture_out.h"
 #include "tools/prompt.h"
 
 #include <inttypes.h>
@@ -72,60 +73,6 @@ static bool was_given(const job *j, size_t field) {
     return false;
 }
 
-/* ---- file names ---- */
-
-/* Length of a %d or %03d at s, 0 where there is none; *digits is the 3. */
-static size_t number_mark(const char *s, int *digits) {
-    size_t n = 1;
-    *digits = 0;
-    if (s[0] != '%') return 0;
-    if (s[n] == '0' && s[n + 1] >= '1' && s[n + 1] <= '9') *digits = s[n + 1] - '0', n += 2;
-    return s[n] == 'd' ? n + 1 : 0;
-}
-
-/* The path of picture i: its number in place of %d, else behind the name where there are several. */
-static int picture_path(const job *j, int64_t i, char *path, size_t cap, tn_err *err) {
-    const char *from = j->o.output, *mark = from;
-    int digits = 0, n;
-    size_t len = 0;
-    while (*mark && !(len = number_mark(mark, &digits))) mark++;
-    if (len || j->o.batch == 1) {
-        n = len ? snprintf(path, cap, "%.*s%0*" PRId64 "%s", (int)(mark - from), from, digits, i, mark + len) : snprintf(path, cap, "%s", from);
-    } else {
-        const char *slash = strrchr(from, '/'), *dot = strrchr(slash ? slash : from, '.');
-        int stem = (int)(dot && dot != from && dot[-1] != '/' ? (size_t)(dot - from) : strlen(from));
-        n = snprintf(path, cap, "%.*s-%" PRId64 "%s", stem, from, i, from + stem);
-    }
-    return n >= 0 && (size_t)n < cap ? 0 : tn_fail(err, TN_EUSAGE, "--output: the path is too long");
-}
-
-static bool ends_with(const char *s, const char *tail) {
-    size_t n = strlen(s), m = strlen(tail);
-    return n >= m && strcmp(s + n - m, tail) == 0;
-}
-
-/* Whether a file can be written there, before there is work to lose. */
-static int try_path(const char *path, tn_err *err) {
-    tn_out *out;
-    if (tn_out_open(path, &out, err)) return -1;
-    tn_out_discard(out);
-    return 0;
-}
-
-static int check_outputs(const job *j, tn_err *err) {
-    static const char *const others[] = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"};
-    char path[4096];
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        if (ends_with(j->o.output, others[i])) {
-            return tn_fail(err, TN_EUNSUPPORTED, "--output %s: pictures are written as .png or .ppm", j->o.output);
-        }
-    }
-    for (int64_t i = 0; i < j->o.batch; i++) {
-        if (picture_path(j, i, path, sizeof path, err) || try_path(path, err)) return -1;
-    }
-    return j->o.save_latents ? try_path(j->o.save_latents, err) : 0;
-}
-
 /* ---- settings ---- */
 
 /* Everything that --from-image says and the command line does not. */
@@ -167,7 +114,8 @@ static int settle(job *j, tn_err *err) {
         opt_note(&o->common, "seed %" PRId64, o->seed);
     }
     if (o->seed > INT64_MAX - o->batch) return tn_fail(err, TN_EUSAGE, "--seed %" PRId64 ": too large for %" PRId64 " pictures", o->seed, o->batch);
-    return check_outputs(j, err);
+    if (out_try_pictures(o->output, o->batch, err)) return -1;
+    return o->save_latents ? out_try(o->save_latents, err) : 0;
 }
 
 /* ---- the model ---- */
@@ -272,11 +220,10 @@ static void step_done(void *arg, int64_t done, int64_t total) {
 
 static int save(job *j, const nn_image *image, const char *path, int64_t seed, tn_err *err) {
     nn_text texts[2];
-    if (ends_with(path, ".ppm")) return nn_ppm_write(path, image, err);
-    if (j->o.no_metadata) return nn_png_write(path, image, NULL, 0, err);
+    if (j->o.no_metadata) return out_picture(path, image, NULL, 0, err);
     j->now.seed = seed;
     if (meta_texts(&j->now, texts, err)) return -1;
-    int bad = nn_png_write(path, image, texts, 2, err);
+    int bad = out_picture(path, image, texts, 2, err);
     free(texts[0].value), free(texts[1].value);
     return bad;
 }
@@ -309,7 +256,7 @@ static int make_group(job *j, int64_t first, int64_t n, nn_image *images, tn_err
     double seconds = (tn_clock() - start) / (double)n;
     for (int64_t i = 0; i < n && !bad; i++) {
         char path[4096];
-        bad = picture_path(j, first + i, path, sizeof path, err) || save(j, &images[i], path, o->seed + first + i, err) ? -1 : 0;
+        bad = out_picture_path(o->output, first + i, o->batch, path, sizeof path, err) || save(j, &images[i], path, o->seed + first + i, err) ? -1 : 0;
         if (!bad) announce(j, path, o->seed + first + i, seconds);
     }
     fflush(stdout);
