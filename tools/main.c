@@ -1,4 +1,5 @@
 /* oneword COMMAND: dispatch, help and version. */
+#include "tensor/io/json.h"
 #include "tensor/parallel.h"
 #include "tensor/tensor.h"
 #include "tools/opt.h"
@@ -43,29 +44,47 @@ static void usage(FILE *to) {
     fprintf(to, "\noneword COMMAND --help lists the options of one command.\n");
 }
 
-static int version(bool json) {
-    const char *best = tn_kernels_best()->name;
-    unsigned char one[4];
-    memcpy(one, &(uint32_t){1}, 4);
-    const char *endian = one[0] ? "little" : "big";
-    if (json) {
-        printf("{\"version\":\"%s\",\"kernels\":\"%s\",\"threads\":%d,\"endianness\":\"%s\"}\n", ONEWORD_VERSION, best, tn_max_threads(), endian);
-    } else {
-        printf("oneword %s (kernels %s, %d threads, %s-endian)\n", ONEWORD_VERSION, best, tn_max_threads(), endian);
-    }
-    return 0;
-}
-
-/* OpenMP run times let a thread that waits at the end of a loop spin, unless told otherwise before the program starts. Where
- * anything else wants the cores, the spinning thread keeps the one it waits for off its core: a step on the bundled model took
- * 40 times longer (measured). So, unless the user has chosen, choose sleeping and start again; where that fails, go on. */
-static void wait_passively(char **argv) {
-#ifdef _OPENMP
-    if (getenv("OMP_WAIT_POLICY") || setenv("OMP_WAIT_POLICY", "passive", 0)) return;
-    execv("/proc/self/exe", argv);
+#if defined(__clang__)
+#define COMPILER "clang " __clang_version__
+#elif defined(__GNUC__)
+#define COMPILER "gcc " __VERSION__
 #else
-    (void)argv;
+#define COMPILER "unknown"
 #endif
+
+static int version(bool json) {
+    static const char *const sets[] = {"scalar", "neon", "avx2", "avx512"};
+    const char *best = tn_kernels_best()->name;
+    uint32_t one = 1;
+    unsigned char first;
+    memcpy(&first, &one, 1);
+    const char *endian = first ? "little" : "big";
+#ifdef _OPENMP
+    bool openmp = true;
+#else
+    bool openmp = false;
+#endif
+    if (!json) {
+        printf("oneword %s (kernels %s, %d threads%s, %s-endian, %s)\n", ONEWORD_VERSION, best, tn_max_threads(), openmp ? "" : " as built without OpenMP",
+               endian, COMPILER);
+        return 0;
+    }
+    tn_jw w;
+    tn_jw_init(&w, 0);
+    tn_jw_open(&w, NULL, '{');
+    tn_jw_string(&w, "version", ONEWORD_VERSION), tn_jw_string(&w, "compiler", COMPILER), tn_jw_bool(&w, "openmp", openmp);
+    tn_jw_int(&w, "threads", tn_max_threads()), tn_jw_string(&w, "endianness", endian), tn_jw_string(&w, "kernels", best);
+    tn_jw_open(&w, "kernels_available", '[');
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        int known;
+        if (tn_kernels_named(sets[i], &known)) tn_jw_string(&w, NULL, sets[i]);
+    }
+    tn_jw_close(&w, ']');
+    tn_jw_close(&w, '}');
+    char *text = tn_jw_take(&w);
+    if (text) puts(text);
+    free(text);
+    return 0;
 }
 
 int main(int argc, char **argv) {
