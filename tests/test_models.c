@@ -340,6 +340,49 @@ static void test_ref(test_state *t) {
     unload(&m);
 }
 
+/* ---- memory and threads ---- */
+
+/* The gradients of one UNet step: of the text, then of conv_in. */
+enum { CONTEXT = 5 * 24, CONV_IN = 8 * 4 * 9 };
+static size_t unet_step(nn_unet *m, bool checkpoint, int threads, bool dry, float *grads) {
+    tn_ctx c;
+    tn_ctx_init(&c, NULL, threads);
+    if (dry) tn_ctx_set_dry(&c);
+    c.record = true, c.checkpoint = checkpoint;
+    uint64_t rand = 3;
+    tn_tensor *x = tn_leaf(&c, TN_F32, 4, (int64_t[]){2, 4, 9, 10}, NULL, false);
+    tn_tensor *context = tn_leaf(&c, TN_F32, 3, (int64_t[]){2, 5, 24}, NULL, true), *t = tn_leaf(&c, TN_F32, 1, (int64_t[]){2}, NULL, false);
+    for (int64_t i = 0; !dry && i < tn_numel(x); i++) tn_f32(x)[i] = test_rand(&rand);
+    for (int64_t i = 0; !dry && i < tn_numel(context); i++) tn_f32(context)[i] = test_rand(&rand);
+    if (!dry) tn_f32(t)[0] = 17.0f, tn_f32(t)[1] = 801.0f;
+    if (nn_params_need(nn_unet_params(m), true, NULL)) abort();
+    tn_seed(&c, nn_unet_forward(&c, m, x, t, context), NULL);
+    tn_backward(&c);
+    if (grads) {
+        memcpy(grads, context->grad, 2 * CONTEXT * sizeof *grads);
+        memcpy(grads + 2 * CONTEXT, nn_param_find(nn_unet_params(m), "conv_in.weight")->t->grad, CONV_IN * sizeof *grads);
+    }
+    nn_params_need(nn_unet_params(m), false, NULL);
+    size_t peak = tn_ctx_peak(&c);
+    tn_ctx_free(&c);
+    return peak;
+}
+
+static void test_modes(test_state *t) {
+    enum { N = 2 * CONTEXT + CONV_IN };
+    float plain[N], other[N];
+    if (!test_section(t, "modes")) return;
+    models m = load(t, "testdata/golden/tiny-sd15", false);
+    size_t kept = unet_step(m.unet, false, 1, false, plain), small = unet_step(m.unet, true, 1, false, other);
+    CHECKF(t, memcmp(plain, other, sizeof plain) == 0, "checkpointing changes the gradients");
+    CHECKF(t, small < kept, "checkpointing takes %zu bytes, without %zu", small, kept);
+    unet_step(m.unet, true, 3, false, other);
+    CHECKF(t, memcmp(plain, other, sizeof plain) == 0, "threads change the gradients");
+    CHECKF(t, unet_step(m.unet, false, 1, true, NULL) == kept, "a dry run predicts another amount than %zu", kept);
+    CHECKF(t, unet_step(m.unet, true, 1, true, NULL) == small, "a dry run predicts another amount than %zu", small);
+    unload(&m);
+}
+
 void test_main(test_state *t) {
     test_folder(t, "golden/tiny-sd15", false, 15);
     test_folder(t, "golden/tiny-sd21", false, 6);
@@ -347,4 +390,5 @@ void test_main(test_state *t) {
     test_folder(t, "world/model", false, 4);
     test_folder(t, "world/clip", true, 1);
     test_ref(t);
+    test_modes(t);
 }
