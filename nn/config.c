@@ -51,7 +51,8 @@ typedef struct reading {
 
 static int bad(const reading *r, const tn_jval *v, const char *expected) {
     char text[100];
-    return tn_fail(r->err, TN_EINPUT, "%s: %s: expected %s, got %s", r->file, r->key->name, expected, describe(v, text, sizeof text));
+    return tn_fail(r->err, TN_EINPUT, "%s: %s: expected %s, got %s", r->file, r->key->name, expected,
+                   describe(v, text, sizeof text));
 }
 
 static int unsupported(const reading *r, const tn_jval *v) {
@@ -75,7 +76,8 @@ static int read_int(const reading *r, const tn_jval *v, int64_t *out) {
 
 static int read_number(const reading *r, const tn_jval *v, float *out) {
     /* the negated comparison refuses NaN, which Python's JSON can hold */
-    if (v->type != TN_JSON_NUMBER || !(v->number >= r->key->min && v->number <= r->key->max)) return bad_range(r, v, "a number");
+    if (v->type != TN_JSON_NUMBER || !(v->number >= r->key->min && v->number <= r->key->max))
+        return bad_range(r, v, "a number");
     *out = (float)v->number;
     return 0;
 }
@@ -128,8 +130,10 @@ static int read_numbers(const reading *r, const tn_jval *v, float *out) {
 
 static bool same(const tn_jval *v, const char *text, size_t len) {
     double number;
+    const char *own = v->boolean ? "true" : "false";
     if (v->type == TN_JSON_NUMBER) return tn_parse_double(text, len, &number) && number == v->number;
-    const char *own = v->type == TN_JSON_STRING ? v->string : v->type == TN_JSON_NULL ? "null" : v->boolean ? "true" : "false";
+    if (v->type == TN_JSON_STRING) own = v->string;
+    if (v->type == TN_JSON_NULL) own = "null";
     return strlen(own) == len && memcmp(own, text, len) == 0;
 }
 
@@ -139,7 +143,8 @@ static int check_only(const reading *r, const tn_jval *v) {
         size_t len;
         const char *name;
         bool found = false;
-        for (int i = 0; m->type < TN_JSON_ARRAY && (name = nth_name(r->key->names, i, &len)); i++) found = found || same(m, name, len);
+        for (int i = 0; m->type < TN_JSON_ARRAY && (name = nth_name(r->key->names, i, &len)); i++)
+            found = found || same(m, name, len);
         if (!found) return unsupported(r, m);
     }
     return 0;
@@ -169,8 +174,8 @@ static int read_value(const reading *r, const tn_jval *v, void *field) {
     return 0;
 }
 
-int nn_config_read(const char *file, const tn_jval *object, const nn_key *keys, size_t nkeys, void *fields, nn_notes *notes,
-                   tn_err *err) {
+int nn_config_read(const char *file, const tn_jval *object, const nn_key *keys, size_t nkeys, void *fields,
+                   nn_notes *notes, tn_err *err) {
     char unknown[200] = "";
     int more = 0;
     for (const tn_jval *v = object->child; v; v = v->next) {
@@ -202,7 +207,8 @@ int nn_config_open(const char *dir, const char *name, tn_json **doc, tn_err *err
     return failed;
 }
 
-int nn_config_load(const char *dir, const char *name, const nn_key *keys, size_t nkeys, void *fields, nn_notes *notes, tn_err *err) {
+int nn_config_load(const char *dir, const char *name, const nn_key *keys, size_t nkeys, void *fields, nn_notes *notes,
+                   tn_err *err) {
     tn_json *doc;
     if (nn_config_open(dir, name, &doc, err)) return -1;
     char *path = nn_join(dir, name);

@@ -1,9 +1,9 @@
 /* config.json by table: one row a key, with what it may say and where it goes.
  *
- * Silence is how wrong pictures happen: a key that changes the mathematics is either followed or refused by name. A key that is
- * not in the table is noted; a key whose value is understood but not built in is TN_EUNSUPPORTED; a value of the wrong type or
- * out of range is TN_EINPUT. A missing key leaves the field as the caller initialised it: with the default of the class in
- * diffusers or transformers, which is not always what Stable Diffusion's files say. */
+ * Silence is how wrong pictures happen: a key that changes the mathematics is either followed or refused by name. A key
+ * that is not in the table is noted; a key whose value is understood but not built in is TN_EUNSUPPORTED; a value of
+ * the wrong type or out of range is TN_EINPUT. A missing key leaves the field as the caller initialised it: with the
+ * default of the class in diffusers or transformers, which is not always what Stable Diffusion's files say. */
 #ifndef NN_CONFIG_H
 #define NN_CONFIG_H
 
@@ -30,7 +30,7 @@ typedef enum {
     NN_KEY_INTS,    /* 1..NN_LIST_MAX whole numbers in min..max, or one without brackets -> nn_list */
     NN_KEY_CHOICE,  /* one of `names` -> int, its index */
     NN_KEY_CHOICES, /* a list of them -> nn_list of indices */
-    NN_KEY_ONLY,    /* built in for the values in `names` only (as JSON writes them, strings bare); each member of a list counts */
+    NN_KEY_ONLY,    /* built in for the values in `names` only (as JSON writes them, strings bare), list or not */
     NN_KEY_ANY      /* changes nothing here */
 } nn_key_type;
 
@@ -48,12 +48,13 @@ typedef struct nn_notes {
 } nn_notes;
 void nn_note(nn_notes *notes, const char *fmt, ...) TN_PRINTF(2, 3);
 
-/* Reads the members of `object` into *fields. Keys that begin with "_" and are in no row are remarks of the writer. `file` is for
- * messages. */
-int nn_config_read(const char *file, const tn_jval *object, const nn_key *keys, size_t nkeys, void *fields, nn_notes *notes,
-                   tn_err *err);
+/* Reads the members of `object` into *fields. Keys that begin with "_" and are in no row are remarks of the writer.
+ * `file` is for messages. */
+int nn_config_read(const char *file, const tn_jval *object, const nn_key *keys, size_t nkeys, void *fields,
+                   nn_notes *notes, tn_err *err);
 /* Opens DIR/NAME and reads its root object. */
-int nn_config_load(const char *dir, const char *name, const nn_key *keys, size_t nkeys, void *fields, nn_notes *notes, tn_err *err);
+int nn_config_load(const char *dir, const char *name, const nn_key *keys, size_t nkeys, void *fields, nn_notes *notes,
+                   tn_err *err);
 /* Opens DIR/NAME as configurations are written by Python: NaN and repeated keys are let pass. The root is an object. */
 int nn_config_open(const char *dir, const char *name, tn_json **doc, tn_err *err);
 

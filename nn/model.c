@@ -16,8 +16,8 @@ static void add_notes(nn_model *m, const char *lines) {
 
 /* ---- where the model lies ---- */
 
-/* A folder of the Hugging Face cache (models--owner--name): refs/main holds the name of the folder below snapshots/. *out stays
- * NULL where dir is not one. */
+/* A folder of the Hugging Face cache (models--owner--name): refs/main holds the name of the folder below snapshots/.
+ * *out stays NULL where dir is not one. */
 static int cached_snapshot(const char *dir, char **out, tn_err *err) {
     char *ref = nn_join(dir, "refs/main"), *snapshots = nn_join(dir, "snapshots"), *name = NULL;
     size_t len = 0;
@@ -40,10 +40,13 @@ static int cached_snapshot(const char *dir, char **out, tn_err *err) {
 static int find_dir(const char *dir, char **out, tn_err *err) {
     *out = NULL;
     if (tn_exists(dir) && !tn_is_dir(dir))
-        return tn_fail(err, TN_EUNSUPPORTED, "%s: a model in a single file is not read (expected the folder that diffusers saves)", dir);
+        return tn_fail(err, TN_EUNSUPPORTED,
+                       "%s: a model in a single file is not read (expected the folder that diffusers saves)", dir);
     if (cached_snapshot(dir, out, err)) return -1;
-    if (!*out && !(*out = nn_join(dir, "."))) return tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
-    if (strcmp(*out + strlen(*out) - 2, "/.") == 0) (*out)[strlen(*out) - 2] = '\0';
+    if (*out) return 0;
+    size_t size = strlen(dir) + 1;
+    if (!(*out = malloc(size))) return tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
+    memcpy(*out, dir, size);
     return 0;
 }
 
@@ -78,7 +81,8 @@ static int load_scheduler(nn_model *m, const char *dir, tn_err *err) {
     int failed = nn_schedule_config_parse(root, other ? "DDIMScheduler" : NULL, &m->schedule, err);
     if (failed) tn_fail_in(err, "%s/scheduler_config.json", dir);
     nn_notes notes = {""};
-    if (!failed && other) nn_note(&notes, "%s: %s is not built in: its settings are read as DDIMScheduler's", dir, named->string);
+    if (!failed && other)
+        nn_note(&notes, "%s: %s is not built in: its settings are read as DDIMScheduler's", dir, named->string);
     if (!failed && m->schedule.warning[0]) nn_note(&notes, "%s: %s", dir, m->schedule.warning);
     add_notes(m, notes.text);
     tn_json_free(doc);
@@ -107,15 +111,17 @@ static int load_one(nn_model *m, int component, const char *dir, tn_err *err) {
 /* Whether the parts belong together. */
 static int check_together(const nn_model *m, tn_err *err) {
     if (m->text && m->unet && m->text->cfg.t.width != nn_unet_cfg(m->unet)->cross_dim[0])
-        return tn_fail(err, TN_EINPUT, "%s: unet: cross_attention_dim: expected %lld as hidden_size of the text encoder, got %lld", m->dir,
-                       (long long)m->text->cfg.t.width, (long long)nn_unet_cfg(m->unet)->cross_dim[0]);
+        return tn_fail(err, TN_EINPUT,
+                       "%s: unet: cross_attention_dim: expected %lld as hidden_size of the text encoder, got %lld",
+                       m->dir, (long long)m->text->cfg.t.width, (long long)nn_unet_cfg(m->unet)->cross_dim[0]);
     if (m->unet) {
         const nn_unet_config *u = nn_unet_cfg(m->unet);
         int64_t z = m->vae ? nn_vae_cfg(m->vae)->latent_channels : u->out_channels;
         if (u->in_channels != z || u->out_channels != z)
-            return tn_fail(err, TN_EUNSUPPORTED, "%s: unet: in_channels %lld, out_channels %lld: only UNets from latents of %lld channels to "
-                           "the same are supported (no inpainting, depth or pix2pix)", m->dir, (long long)u->in_channels,
-                           (long long)u->out_channels, (long long)z);
+            return tn_fail(err, TN_EUNSUPPORTED,
+                           "%s: unet: in_channels %lld, out_channels %lld: only UNets from latents of %lld channels to "
+                           "the same are supported (no inpainting, depth or pix2pix)",
+                           m->dir, (long long)u->in_channels, (long long)u->out_channels, (long long)z);
     }
     if (m->text && m->tokenizer && nn_tokenizer_get_facts(m->tokenizer).size > m->text->cfg.vocab)
         return tn_fail(err, TN_EINPUT, "%s: tokenizer: %d tokens, but the text encoder's vocab_size is %lld", m->dir,
@@ -131,8 +137,10 @@ static const struct component {
     {NN_LOAD_TEXT, "text_encoder", {"config.json"}},
     {NN_LOAD_UNET, "unet", {"config.json"}},
     {NN_LOAD_VAE, "vae", {"config.json"}},
-    {NN_LOAD_TOKENIZER, "tokenizer",
-     {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"}},
+    {NN_LOAD_TOKENIZER,
+     "tokenizer",
+     {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+      "added_tokens.json"}},
     {NN_LOAD_SCHEDULER, "scheduler", {"scheduler_config.json"}},
 };
 enum { COMPONENTS = sizeof components_of_a_model / sizeof *components_of_a_model };
@@ -142,7 +150,8 @@ static int load_all(nn_model *m, int components, tn_err *err) {
     for (int i = 0; i < COMPONENTS; i++) {
         if (!(components & components_of_a_model[i].flag)) continue;
         char *dir = nn_join(m->dir, components_of_a_model[i].folder);
-        int failed = dir ? load_one(m, components_of_a_model[i].flag, dir, err) : tn_fail(err, TN_ENOMEM, "%s: out of memory", m->dir);
+        int failed = dir ? load_one(m, components_of_a_model[i].flag, dir, err)
+                         : tn_fail(err, TN_ENOMEM, "%s: out of memory", m->dir);
         free(dir);
         if (failed) return -1;
     }

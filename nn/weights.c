@@ -33,7 +33,8 @@ struct nn_binder {
 
 static void add_name(name_list *l, const char *name) {
     size_t used = strlen(l->text);
-    if (l->n++ < SHOWN && used + strlen(name) + 3 < sizeof l->text) sprintf(l->text + used, "%s%s", used ? ", " : "", name);
+    if (l->n++ < SHOWN && used + strlen(name) + 3 < sizeof l->text)
+        sprintf(l->text + used, "%s%s", used ? ", " : "", name);
 }
 
 static int fail_names(const name_list *l, const char *dir, const char *what, tn_err *err) {
@@ -98,10 +99,12 @@ static int use_file(nn_binder *b, const char *name, tn_err *err) {
 
 /* A shard lies beside its index: a name that leads elsewhere is an attack. */
 static int check_shard_name(const char *index, const tn_jval *v, tn_err *err) {
-    if (v->type != TN_JSON_STRING) return tn_fail(err, TN_EINPUT, "%s: weight_map of %s: expected a file name", index, v->key);
+    if (v->type != TN_JSON_STRING)
+        return tn_fail(err, TN_EINPUT, "%s: weight_map of %s: expected a file name", index, v->key);
     const char *s = v->string;
     if (!*s || *s == '.' || strchr(s, '/') || strchr(s, '\\') || strchr(s, ':'))
-        return tn_fail(err, TN_EINPUT, "%s: weight_map of %s: expected a file name in the same folder, got \"%s\"", index, v->key, s);
+        return tn_fail(err, TN_EINPUT, "%s: weight_map of %s: expected a file name in the same folder, got \"%s\"",
+                       index, v->key, s);
     return 0;
 }
 
@@ -122,7 +125,8 @@ static int use_index(nn_binder *b, const char *name, nn_notes *notes, tn_err *er
     const char *shard_names[MAX_SHARDS];
     if (nn_config_open(b->dir, name, &b->index, err)) return -1;
     const tn_jval *map = tn_json_get(tn_json_root(b->index), "weight_map");
-    if (!map || map->type != TN_JSON_OBJECT) return tn_fail(err, TN_EINPUT, "%s/%s: weight_map: expected an object", b->dir, name);
+    if (!map || map->type != TN_JSON_OBJECT)
+        return tn_fail(err, TN_EINPUT, "%s/%s: weight_map: expected an object", b->dir, name);
     if (alloc_entries(b, map->length, err)) return -1;
     for (const tn_jval *v = map->child; v; v = v->next) {
         if (check_shard_name(name, v, err)) return tn_fail_in(err, "%s", b->dir);
@@ -134,14 +138,16 @@ static int use_index(nn_binder *b, const char *name, nn_notes *notes, tn_err *er
     }
     size_t stored = 0;
     for (int i = 0; i < b->w.nfiles; i++) stored += b->w.files[i]->n;
-    if (stored > b->n) nn_note(notes, "%s: %zu tensors of the shards are not in the index and were ignored", b->dir, stored - b->n);
+    if (stored > b->n)
+        nn_note(notes, "%s: %zu tensors of the shards are not in the index and were ignored", b->dir, stored - b->n);
     return 0;
 }
 
 enum { MAX_NAME = 256 };
 
 /* STEM + rest as a name in dir: does it exist? `path` has room for dir and name. */
-static bool present(const nn_binder *b, char *path, char *name, const char *stem, const char *fmt, const char *variant) {
+static bool present(const nn_binder *b, char *path, char *name, const char *stem, const char *fmt,
+                    const char *variant) {
     char rest[80];
     snprintf(rest, sizeof rest, fmt, variant);
     snprintf(name, MAX_NAME, "%s%s", stem, rest);
@@ -151,14 +157,15 @@ static bool present(const nn_binder *b, char *path, char *name, const char *stem
 
 /* Nothing to read: says whether it lies there in a format that is not read. */
 static int no_weights(const nn_binder *b, const char *stem, tn_err *err) {
-    static const char *const foreign[] = {".bin", ".gguf", ".ckpt", ".pt", ".pth", ".flashpack", ".msgpack", ".h5", ".onnx", NULL};
+    static const char *const foreign[] = {".bin",       ".gguf",    ".ckpt", ".pt",   ".pth",
+                                          ".flashpack", ".msgpack", ".h5",   ".onnx", NULL};
     tn_list list;
     if (tn_list_dir(b->dir, &list, err)) return -1;
     tn_fail(err, TN_EIO, "%s: no weights: expected %s.safetensors", b->dir, stem);
     for (size_t i = 0; i < list.n; i++) {
         if (!is_ignored(list.name[i], foreign)) continue;
-        tn_fail(err, TN_EUNSUPPORTED, "%s/%s: this format of weights is not read (convert it to %s.safetensors)", b->dir, list.name[i],
-                stem);
+        tn_fail(err, TN_EUNSUPPORTED, "%s/%s: this format of weights is not read (convert it to %s.safetensors)",
+                b->dir, list.name[i], stem);
         break;
     }
     tn_list_free(&list);
@@ -183,8 +190,8 @@ static int choose_files(nn_binder *b, const char *stem, nn_notes *notes, tn_err 
     return index ? use_index(b, name, notes, err) : no_weights(b, stem, err);
 }
 
-int nn_binder_open(const char *dir, const char *stem, const char *const *ignored, const char *optional_prefix, nn_notes *notes,
-                   nn_binder **out, tn_err *err) {
+int nn_binder_open(const char *dir, const char *stem, const char *const *ignored, const char *optional_prefix,
+                   nn_notes *notes, nn_binder **out, tn_err *err) {
     nn_binder *b = calloc(1, sizeof *b);
     if (!b) return tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
     b->dir = dir, b->optional_prefix = optional_prefix;
@@ -231,8 +238,8 @@ static int check_shape(const tn_st_tensor *t, const nn_bind_row *row, int ndim, 
     char expected[120], got[120];
     shape_text(expected, sizeof expected, ndim, shape);
     shape_text(got, sizeof got, t->ndim, t->shape);
-    return tn_fail(err, TN_EINPUT, "%s: tensor %s: expected shape %s, got %s (does config.json belong to this file?)", t->file, t->name,
-                   expected, got);
+    return tn_fail(err, TN_EINPUT, "%s: tensor %s: expected shape %s, got %s (does config.json belong to this file?)",
+                   t->file, t->name, expected, got);
 }
 
 static bool host_is_little(void) {
@@ -246,8 +253,9 @@ static bool host_is_little(void) {
 static int place_data(nn_binder *b, const tn_st_tensor *t, tn_tensor *out, tn_err *err) {
     bool native = tn_st_weight_dtype(t->dtype, &out->dtype);
     if (!native && t->dtype != TN_ST_F64)
-        return tn_fail(err, TN_EUNSUPPORTED, "%s: tensor %s: weights of type %s are not supported (supported: F32, F16, BF16, F64)",
-                       t->file, t->name, tn_st_dtype_name(t->dtype));
+        return tn_fail(err, TN_EUNSUPPORTED,
+                       "%s: tensor %s: weights of type %s are not supported (supported: F32, F16, BF16, F64)", t->file,
+                       t->name, tn_st_dtype_name(t->dtype));
     if (!native) out->dtype = TN_F32;
     size_t size = tn_dtype_size(out->dtype);
     if (native && host_is_little() && (uintptr_t)t->data % size == 0) {
@@ -279,13 +287,16 @@ static int add_param(nn_params *ps, char *name, const char *source, tn_tensor *t
     }
     nn_param *p = &ps->p[ps->n];
     *p = (nn_param){name, NULL, t};
-    if (strcmp(name, source) != 0 && !(p->source = copy(source, ""))) return tn_fail(err, TN_ENOMEM, "%s: out of memory", name);
+    if (strcmp(name, source) != 0 && !(p->source = copy(source, "")))
+        return tn_fail(err, TN_ENOMEM, "%s: out of memory", name);
     ps->n++;
     return 0;
 }
 
-/* By its canonical name, without the optional prefix, or by its old name; *out NULL where the files hold none of them. */
-static int find_entry(const nn_binder *b, const char *prefix, const nn_bind_row *row, const char *name, entry **out, tn_err *err) {
+/* By its canonical name, without the optional prefix, or by its old name; *out NULL where the files hold none of them.
+ */
+static int find_entry(const nn_binder *b, const char *prefix, const nn_bind_row *row, const char *name, entry **out,
+                      tn_err *err) {
     size_t n = b->optional_prefix ? strlen(b->optional_prefix) : 0;
     *out = tn_strmap_get(&b->by_name, name);
     if (!*out && n && strncmp(name, b->optional_prefix, n) == 0) *out = tn_strmap_get(&b->by_name, name + n);
@@ -298,8 +309,8 @@ static int find_entry(const nn_binder *b, const char *prefix, const nn_bind_row 
 }
 
 /* Binds one row; takes over `name`. */
-static int bind_row(nn_binder *b, const char *prefix, const nn_bind_row *row, char *name, tn_tensor *field, const char *letters,
-                    const int64_t *sizes, tn_err *err) {
+static int bind_row(nn_binder *b, const char *prefix, const nn_bind_row *row, char *name, tn_tensor *field,
+                    const char *letters, const int64_t *sizes, tn_err *err) {
     entry *e;
     tn_tensor t = {.ndim = resolve_dims(row, letters, sizes, t.shape)};
     if (find_entry(b, prefix, row, name, &e, err)) {

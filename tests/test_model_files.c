@@ -1,5 +1,6 @@
-/* Model folders as they come: every way to store the same weights gives the same numbers; every damage is refused by name; every
- * configuration key that would change the mathematics is followed or refused. Works on copies of the tiny models. */
+/* Model folders as they come: every way to store the same weights gives the same numbers; every damage is refused by
+ * name; every configuration key that would change the mathematics is followed or refused. Works on copies of the tiny
+ * models. */
 #include "nn/model.h"
 #include "tensor/op/ops.h"
 #include "tests/test.h"
@@ -81,7 +82,8 @@ static void add_tensor(tn_st_writer *w, const tn_st_tensor *s, const edit *e, vo
 }
 
 /* Tensors first..last of a weight file into another, edited. */
-static void edit_weights(const char *from_dir, const char *from, const char *dir, const char *to, edit e, size_t first, size_t last) {
+static void edit_weights(const char *from_dir, const char *from, const char *dir, const char *to, edit e, size_t first,
+                         size_t last) {
     char path[900];
     tn_st *st;
     snprintf(path, sizeof path, "%s/%s", from_dir, from);
@@ -130,7 +132,8 @@ static void same_unet(test_state *t, const char *dir, const float *want, const c
     tn_err err = {0, ""};
     if (!CHECKF(t, unet_output(dir, got, &notes, &err), "%s: %s", what, err.msg)) return;
     CHECKF(t, memcmp(got, want, sizeof got) == 0, "%s: other numbers than the plain file", what);
-    CHECKF(t, strstr(notes.text, note) && (*note || !*notes.text), "%s: notes \"%s\", expected \"%s\"", what, notes.text, note);
+    CHECKF(t, strstr(notes.text, note) && (*note || !*notes.text), "%s: notes \"%s\", expected \"%s\"", what,
+           notes.text, note);
 }
 
 /* One byte of padding more in the header puts every tensor at an odd address. */
@@ -157,7 +160,8 @@ static void write_index(const char *dir, const char *name, const char *first, co
     for (int f = 0; f < 2; f++) {
         snprintf(path, sizeof path, "%s/%s", dir, files[f]);
         if (tn_st_open(path, 0, &st, NULL)) abort();
-        for (size_t i = 0; i < st->n; i++) sprintf(text + strlen(text), "\"%s\": \"%s\",\n", st->tensor[i].name, files[f]);
+        for (size_t i = 0; i < st->n; i++)
+            sprintf(text + strlen(text), "\"%s\": \"%s\",\n", st->tensor[i].name, files[f]);
         tn_st_close(st);
     }
     strcpy(text + strlen(text) - 2, extra);
@@ -225,7 +229,7 @@ static void test_half(test_state *t) {
     }
 }
 
-/* Old and new names of the autoencoder's attention, its projections as convolutions, text weights without their prefix. */
+/* Old names of the autoencoder's attention, its projections as convolutions, text weights without their prefix. */
 static void test_old_names(test_state *t) {
     tn_err err = {0, ""};
     nn_vae *vae;
@@ -236,12 +240,14 @@ static void test_old_names(test_state *t) {
     edit_weights(SD15 "/vae", unet_file, dir, unet_file, (edit){.squeeze = "mid_block.attentions.0."}, 0, all);
     if (CHECKF(t, nn_vae_load(dir, &vae, &err) == 0, "%s", err.msg)) {
         const nn_param *p = nn_param_find(nn_vae_params(vae), "decoder.mid_block.attentions.0.to_q.weight");
-        CHECK(t, p && p->t->ndim == 2 && p == nn_param_find(nn_vae_params(vae), "decoder.mid_block.attentions.0.query.weight"));
+        CHECK(t, p && p->t->ndim == 2 &&
+                     p == nn_param_find(nn_vae_params(vae), "decoder.mid_block.attentions.0.query.weight"));
         nn_vae_free(vae);
     }
     dir = test_tmp("text-flat");
     edit_config(SD15 "/text_encoder", dir, "");
-    edit_weights(SD15 "/text_encoder", "model.safetensors", dir, "model.safetensors", (edit){.strip = "text_model."}, 0, all);
+    edit_weights(SD15 "/text_encoder", "model.safetensors", dir, "model.safetensors", (edit){.strip = "text_model."}, 0,
+                 all);
     if (CHECKF(t, nn_text_load(dir, &text, &err) == 0, "%s", err.msg)) {
         const nn_param *p = nn_param_find(&text->weights.params, "text_model.final_layer_norm.bias");
         CHECK(t, p && p->source && strcmp(p->source, "final_layer_norm.bias") == 0);
@@ -263,7 +269,8 @@ static void refused(test_state *t, const char *dir, int code, const char *what, 
         return;
     }
     CHECKF(t, err.code == code, "%s: code %d, expected %d: %s", what, err.code, code, err.msg);
-    for (int i = 0; i < 3 && names[i]; i++) CHECKF(t, strstr(err.msg, names[i]), "%s: \"%s\" does not name %s", what, err.msg, names[i]);
+    for (int i = 0; i < 3 && names[i]; i++)
+        CHECKF(t, strstr(err.msg, names[i]), "%s: \"%s\" does not name %s", what, err.msg, names[i]);
 }
 
 static void test_damage(test_state *t) {
@@ -273,23 +280,28 @@ static void test_damage(test_state *t) {
     } damage[] = {
         {{.drop = "mid_block.resnets.1.conv2.bias"}, {"1 tensor missing", "mid_block.resnets.1.conv2.bias"}},
         {{.add = "mid_block.resnets.2.conv2.bias"}, {"1 tensor unknown", "mid_block.resnets.2.conv2.bias"}},
-        {{.reshape = "down_blocks.2.resnets.0.conv1.weight"}, {"down_blocks.2.resnets.0.conv1.weight", "[16,8,3,3]", "[8,16,3,3]"}},
+        {{.reshape = "down_blocks.2.resnets.0.conv1.weight"},
+         {"down_blocks.2.resnets.0.conv1.weight", "[16,8,3,3]", "[8,16,3,3]"}},
         {{.squeeze = "attn1.to_q"}, {"attn1.to_q.weight", "[8,8]", "[8,8,1,1]"}},
         {{.old = "time_emb_proj", .now = "time_proj"}, {"tensors missing", "time_emb_proj.weight", ", ..."}},
-        {{.old = "conv_norm_out", .now = "conv_norm_in"}, {"2 tensors missing", "conv_norm_out.weight", "conv_norm_out.bias"}},
+        {{.old = "conv_norm_out", .now = "conv_norm_in"},
+         {"2 tensors missing", "conv_norm_out.weight", "conv_norm_out.bias"}},
     };
     if (!test_section(t, "damage")) return;
     for (size_t i = 0; i < sizeof damage / sizeof *damage; i++) {
         const char *dir = test_tmp("unet-damage");
         edit_config(SD15 "/unet", dir, "");
         edit_weights(SD15 "/unet", unet_file, dir, unet_file, damage[i].e, 0, all);
-        refused(t, dir, TN_EINPUT, damage[i].names[0], (const char *[3]){damage[i].names[0], damage[i].names[1], damage[i].names[2]});
+        refused(t, dir, TN_EINPUT, damage[i].names[0],
+                (const char *[3]){damage[i].names[0], damage[i].names[1], damage[i].names[2]});
     }
 }
 
 static void test_files(test_state *t) {
-    static const char *const map[][2] = {{"\"x\": \"../x.safetensors\"", "../x.safetensors"}, {"\"x\": \"/etc/passwd\"", "/etc/passwd"},
-                                         {"\"x\": 3", "x: expected a file name"}, {"\"x\": \"part.safetensors\"", "tensor x is not in"},
+    static const char *const map[][2] = {{"\"x\": \"../x.safetensors\"", "../x.safetensors"},
+                                         {"\"x\": \"/etc/passwd\"", "/etc/passwd"},
+                                         {"\"x\": 3", "x: expected a file name"},
+                                         {"\"x\": \"part.safetensors\"", "tensor x is not in"},
                                          {"\"x\": \"none.safetensors\"", "none.safetensors"}};
     if (!test_section(t, "files")) return;
     const char *dir = test_tmp("unet-files");
@@ -317,7 +329,8 @@ static void test_files(test_state *t) {
     if (tn_st_write(w, path, NULL)) abort();
     tn_st_writer_free(w);
     remove("build/test-tmp/unet-files/diffusion_pytorch_model.safetensors");
-    write_text(dir, "diffusion_pytorch_model.safetensors.index.json", "{\"weight_map\": {\"conv_in.bias\": \"part.safetensors\"}}");
+    write_text(dir, "diffusion_pytorch_model.safetensors.index.json",
+               "{\"weight_map\": {\"conv_in.bias\": \"part.safetensors\"}}");
     refused(t, dir, TN_EUNSUPPORTED, "I32", (const char *[3]){"conv_in.bias", "I32"});
     write_text(dir, "config.json", "[1]");
     refused(t, dir, TN_EINPUT, "config", (const char *[3]){"config.json", "object"});
@@ -360,7 +373,8 @@ static const bad_key bad_keys[] = {
     {UNET, "\"attention_type\": \"gated\"", U, "\"gated\""},
     {UNET, "\"cross_attention_norm\": \"layer_norm\"", U, "cross_attention_norm"},
     {UNET, "\"addition_embed_type\": {}", U, "addition_embed_type"},
-    {UNET, "\"down_block_types\": [\"CrossAttnDownBlock2D\", \"AttnDownBlock2D\", \"DownBlock2D\"]", U, "\"AttnDownBlock2D\""},
+    {UNET, "\"down_block_types\": [\"CrossAttnDownBlock2D\", \"AttnDownBlock2D\", \"DownBlock2D\"]", U,
+     "\"AttnDownBlock2D\""},
     {UNET, "\"down_block_types\": [\"DownBlock2D\"]", I, "down_block_types"},
     {UNET, "\"up_block_types\": \"UpBlock2D\"", I, "up_block_types"},
     {UNET, "\"cross_attention_dim\": [24, 24, 16]", U, "cross_attention_dim"},
@@ -421,15 +435,22 @@ static void test_bad_keys(test_state *t) {
         const bad_key *k = &bad_keys[i];
         const char *dir = test_tmp("bad-key"), *weights = k->component < TEXT ? unet_file : "model.safetensors";
         tn_err err = {0, ""};
-        void *m = NULL;
+        union {
+            nn_unet *unet;
+            nn_vae *vae;
+            nn_text_model *text;
+            nn_clip *clip;
+        } m = {NULL};
         edit_config(from[k->component], dir, k->members);
         copy_file(from[k->component], weights, dir, weights);
-        int r = k->component == UNET ? nn_unet_load(dir, (nn_unet **)&m, &err) : k->component == VAE ? nn_vae_load(dir, (nn_vae **)&m, &err)
-                : k->component == TEXT ? nn_text_load(dir, (nn_text_model **)&m, &err) : nn_clip_load(dir, (nn_clip **)&m, &err);
-        CHECKF(t, r == -1 && !m, "%s: loaded", k->members);
+        int r = k->component == UNET   ? nn_unet_load(dir, &m.unet, &err)
+                : k->component == VAE  ? nn_vae_load(dir, &m.vae, &err)
+                : k->component == TEXT ? nn_text_load(dir, &m.text, &err)
+                                       : nn_clip_load(dir, &m.clip, &err);
+        CHECKF(t, r == -1, "%s: loaded", k->members);
         CHECKF(t, err.code == k->code, "%s: code %d: %s", k->members, err.code, err.msg);
-        CHECKF(t, strstr(err.msg, "build/test-tmp/bad-key") && strstr(err.msg, k->names), "%s: \"%s\" does not name %s", k->members,
-               err.msg, k->names);
+        CHECKF(t, strstr(err.msg, "build/test-tmp/bad-key") && strstr(err.msg, k->names), "%s: \"%s\" does not name %s",
+               k->members, err.msg, k->names);
     }
 }
 
@@ -453,12 +474,14 @@ static void test_model(test_state *t) {
         CHECK(t, nn_model_fingerprint(m, hex[1], &err) == 0 && strcmp(hex[0], hex[1]) != 0);
         nn_model_free(m);
     }
-    if (CHECKF(t, nn_model_load("testdata/world/model", NN_LOAD_TEXT | NN_LOAD_TOKENIZER, &m, &err) == 0, "%s", err.msg)) {
+    if (CHECKF(t, nn_model_load("testdata/world/model", NN_LOAD_TEXT | NN_LOAD_TOKENIZER, &m, &err) == 0, "%s",
+               err.msg)) {
         CHECK(t, m->text && m->tokenizer && !m->unet && !m->vae);
         nn_model_free(m);
     }
     CHECK(t, nn_model_load(SD15 "/model_index.json", NN_LOAD_ALL, &m, &err) == -1 && err.code == TN_EUNSUPPORTED);
-    CHECK(t, nn_model_load(CLIP, NN_LOAD_ALL, &m, &err) == -1 && err.code == TN_EIO && strstr(err.msg, "model_index.json"));
+    CHECK(t, nn_model_load(CLIP, NN_LOAD_ALL, &m, &err) == -1 && err.code == TN_EIO &&
+                 strstr(err.msg, "model_index.json"));
 }
 
 void test_main(test_state *t) {

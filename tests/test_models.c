@@ -1,9 +1,11 @@
-/* Text encoder, UNet, autoencoder and CLIP against what PyTorch computes with the same weights: every output, every intermediate
- * result and every gradient of every case in testdata, by the tuned kernels, and one model through ref/ in double.
+/* Text encoder, UNet, autoencoder and CLIP against what PyTorch computes with the same weights: every output, every
+ * intermediate result and every gradient of every case in testdata, by the tuned kernels, and one model through ref/ in
+ * double.
  *
- * The measure is the squared error over the squared golden (NMSE), which no scale can hide; for a parameter's gradient it is over
- * the largest one of the case, since gradients that nearly cancel have no scale of their own. A worst error of at most four times
- * what PyTorch itself loses in float32 (attrs.f32_deviation) passes as well. Each tensor of a case must have been compared. */
+ * The measure is the squared error over the squared golden (NMSE), which no scale can hide; for a parameter's gradient
+ * it is over the largest one of the case, since gradients that nearly cancel have no scale of their own. A worst error
+ * of at most four times what PyTorch itself loses in float32 (attrs.f32_deviation) passes as well. Each tensor of a
+ * case must have been compared. */
 #include "nn/model/clip.h"
 #include "nn/model/unet.h"
 #include "nn/model/vae.h"
@@ -94,7 +96,9 @@ static bool is_gradient(const char *name) { return strncmp(name, "grad.", 5) == 
 static void compare(golden *g, const char *name, const float *got, int64_t n) {
     const tn_st_tensor *s = must_find(g, name);
     g->seen[s - g->st->tensor] = true;
-    if (!CHECKF(g->t, n == s->count, "%s: %s: %lld elements, golden %lld", g->label, name, (long long)n, (long long)s->count)) return;
+    if (!CHECKF(g->t, n == s->count, "%s: %s: %lld elements, golden %lld", g->label, name, (long long)n,
+                (long long)s->count))
+        return;
     const float *want = floats(g, s);
     double error = 0, worst = 0, scale = squares(want, n);
     for (int64_t i = 0; i < n; i++) {
@@ -113,7 +117,9 @@ static void compare(golden *g, const char *name, const float *got, int64_t n) {
     CHECKF(g->t, nmse <= bar || by_deviation, "%s: %s: NMSE %.3g, worst %.3g", g->label, name, nmse, worst);
 }
 
-static void compare_tensor(golden *g, const char *name, const tn_tensor *x) { compare(g, name, tn_f32(x), tn_numel(x)); }
+static void compare_tensor(golden *g, const char *name, const tn_tensor *x) {
+    compare(g, name, tn_f32(x), tn_numel(x));
+}
 
 static void on_trace(void *arg, const char *name, const tn_tensor *x) {
     golden *g = arg;
@@ -124,7 +130,8 @@ static void on_trace(void *arg, const char *name, const tn_tensor *x) {
 
 /* The gradient of an input; one that nothing arrived at is a failure. */
 static void compare_grad(golden *g, const char *name, const tn_tensor *x) {
-    if (CHECKF(g->t, x->grad && x->grad_set, "%s: %s: no gradient arrived", g->label, name)) compare(g, name, x->grad, tn_numel(x));
+    if (CHECKF(g->t, x->grad && x->grad_set, "%s: %s: no gradient arrived", g->label, name))
+        compare(g, name, x->grad, tn_numel(x));
 }
 
 static void compare_param_grads(golden *g, const nn_params *params) {
@@ -149,7 +156,9 @@ static void find_largest(golden *g) {
 
 /* ---- the kinds of cases ---- */
 
-static void seed(golden *g, tn_tensor *out, const char *cotangent) { tn_seed(&g->c, out, floats(g, must_find(g, cotangent))); }
+static void seed(golden *g, tn_tensor *out, const char *cotangent) {
+    tn_seed(&g->c, out, floats(g, must_find(g, cotangent)));
+}
 
 static void run_text(golden *g, models *m) {
     tn_ctx *c = &g->c;
@@ -206,7 +215,8 @@ static void run_vae_decode(golden *g, models *m) {
 static void compare_logits(golden *g, models *m, tn_tensor *image, tn_tensor *text) {
     tn_tensor *cosine = tn_cosine_similarity(&g->c, image, text);
     int64_t N = cosine->shape[0], M = cosine->shape[1];
-    float log_scale, *per_image = keep(g, (size_t)(N * M) * sizeof(float)), *per_text = keep(g, (size_t)(N * M) * sizeof(float));
+    float *per_image = keep(g, (size_t)(N * M) * sizeof(float)), *per_text = keep(g, (size_t)(N * M) * sizeof(float));
+    float log_scale;
     g->c.k->widen(1, m->clip->logit_scale.data, m->clip->logit_scale.dtype, &log_scale);
     for (int64_t i = 0; i < N * M; i++) {
         per_image[i] = (float)(exp((double)log_scale) * (double)tn_f32(cosine)[i]);
@@ -240,8 +250,10 @@ static const struct kind {
              {"vae_decode", run_vae_decode}, {"clip_similarity", run_clip}};
 
 static nn_params *params_of(models *m, const char *kind) {
-    return strcmp(kind, "unet") == 0 ? nn_unet_params(m->unet) : strcmp(kind, "text_encoder") == 0 ? &m->text->weights.params
-           : strncmp(kind, "vae", 3) == 0 ? nn_vae_params(m->vae) : &m->clip->weights.params;
+    return strcmp(kind, "unet") == 0           ? nn_unet_params(m->unet)
+           : strcmp(kind, "text_encoder") == 0 ? &m->text->weights.params
+           : strncmp(kind, "vae", 3) == 0      ? nn_vae_params(m->vae)
+                                               : &m->clip->weights.params;
 }
 
 /* Everything of one case; false where it is of another kind (the chains of whole pipelines). */
@@ -323,10 +335,12 @@ static void test_folder(test_state *t, const char *name, bool clip, int expected
     unload(&m);
 }
 
-/* The same through ref/, where an error of the model code has nowhere to hide. Measured: NMSE 1e-13 from rounding each operator's
- * output to float32, and 4e-12 where t > 0, as PyTorch rounds the sinusoid's angle to float32 and ref/ does not. */
+/* The same through ref/, where an error of the model code has nowhere to hide. Measured: NMSE 1e-13 from rounding each
+ * operator's output to float32, and 4e-12 where t > 0, as PyTorch rounds the sinusoid's angle to float32 and ref/ does
+ * not. */
 static void test_ref(test_state *t) {
-    static const char *const cases[] = {"text_basic", "unet_basic", "unet_t0", "unet_not_divisible", "vae_encode_0", "vae_decode_0"};
+    static const char *const cases[] = {"text_basic",         "unet_basic",   "unet_t0",
+                                        "unet_not_divisible", "vae_encode_0", "vae_decode_0"};
     char path[300];
     if (!test_section(t, "ref")) return;
     models m = load(t, "testdata/golden/tiny-sd15", false);
@@ -351,7 +365,8 @@ static size_t unet_step(nn_unet *m, bool checkpoint, int threads, bool dry, floa
     c.record = true, c.checkpoint = checkpoint;
     uint64_t rand = 3;
     tn_tensor *x = tn_leaf(&c, TN_F32, 4, (int64_t[]){2, 4, 9, 10}, NULL, false);
-    tn_tensor *context = tn_leaf(&c, TN_F32, 3, (int64_t[]){2, 5, 24}, NULL, true), *t = tn_leaf(&c, TN_F32, 1, (int64_t[]){2}, NULL, false);
+    tn_tensor *context = tn_leaf(&c, TN_F32, 3, (int64_t[]){2, 5, 24}, NULL, true),
+              *t = tn_leaf(&c, TN_F32, 1, (int64_t[]){2}, NULL, false);
     for (int64_t i = 0; !dry && i < tn_numel(x); i++) tn_f32(x)[i] = test_rand(&rand);
     for (int64_t i = 0; !dry && i < tn_numel(context); i++) tn_f32(context)[i] = test_rand(&rand);
     if (!dry) tn_f32(t)[0] = 17.0f, tn_f32(t)[1] = 801.0f;
@@ -360,7 +375,8 @@ static size_t unet_step(nn_unet *m, bool checkpoint, int threads, bool dry, floa
     tn_backward(&c);
     if (grads) {
         memcpy(grads, context->grad, 2 * CONTEXT * sizeof *grads);
-        memcpy(grads + 2 * CONTEXT, nn_param_find(nn_unet_params(m), "conv_in.weight")->t->grad, CONV_IN * sizeof *grads);
+        memcpy(grads + 2 * CONTEXT, nn_param_find(nn_unet_params(m), "conv_in.weight")->t->grad,
+               CONV_IN * sizeof *grads);
     }
     nn_params_need(nn_unet_params(m), false, NULL);
     size_t peak = tn_ctx_peak(&c);

@@ -37,11 +37,12 @@ static const nn_bind_row conv_rows[] = {
 #undef BLOCK
 #undef T
 
-int nn_transformer_bind(nn_binder *b, const char *prefix, nn_transformer *t, int64_t channels, int64_t context, int64_t heads,
-                        int64_t groups, bool linear, tn_err *err) {
+int nn_transformer_bind(nn_binder *b, const char *prefix, nn_transformer *t, int64_t channels, int64_t context,
+                        int64_t heads, int64_t groups, bool linear, tn_err *err) {
     const int64_t sizes[] = {channels, context, 8 * channels, 4 * channels};
     t->groups = (int)groups, t->heads = (int)heads, t->linear = linear;
-    if (nn_bind(b, prefix, transformer_rows, sizeof transformer_rows / sizeof *transformer_rows, t, "CDGF", sizes, err)) return -1;
+    if (nn_bind(b, prefix, transformer_rows, sizeof transformer_rows / sizeof *transformer_rows, t, "CDGF", sizes, err))
+        return -1;
     return nn_bind(b, prefix, linear ? linear_rows : conv_rows, 4, t, "CDGF", sizes, err);
 }
 
@@ -110,7 +111,8 @@ static const nn_bind_row image_rows[] = {
 #undef ROW
 #undef A
 
-int nn_image_attention_bind(nn_binder *b, const char *prefix, nn_image_attention *a, int64_t channels, int64_t groups, tn_err *err) {
+int nn_image_attention_bind(nn_binder *b, const char *prefix, nn_image_attention *a, int64_t channels, int64_t groups,
+                            tn_err *err) {
     a->groups = (int)groups;
     return nn_bind(b, prefix, image_rows, sizeof image_rows / sizeof *image_rows, a, "C", &channels, err);
 }

@@ -1,5 +1,5 @@
-/* What UNet and autoencoder are built of: residual blocks, resampling, attention. Each bind function fills a zeroed struct from the
- * tensors below `prefix`; each forward function is one tn_block, whose argument is that struct. */
+/* What UNet and autoencoder are built of: residual blocks, resampling, attention. Each bind function fills a zeroed
+ * struct from the tensors below `prefix`; each forward function is one tn_block, whose argument is that struct. */
 #ifndef NN_BLOCKS_H
 #define NN_BLOCKS_H
 
@@ -24,7 +24,8 @@ typedef struct nn_norm {
 } nn_norm;
 int nn_norm_bind(nn_binder *b, const char *prefix, nn_norm *norm, int64_t channels, tn_err *err);
 
-/* ResnetBlock2D: norm, SiLU, conv, + time, norm, SiLU, conv, + shortcut. He et al. 1512.03385 as Ho et al. 2006.11239 use it. */
+/* ResnetBlock2D: norm, SiLU, conv, + time, norm, SiLU, conv, + shortcut. He et al. 1512.03385 as Ho et al. 2006.11239
+ * use it. */
 typedef struct nn_resnet {
     nn_norm norm1, norm2;
     nn_conv conv1, conv2, shortcut; /* shortcut: where the number of channels changes */
@@ -33,18 +34,18 @@ typedef struct nn_resnet {
     float eps;
 } nn_resnet;
 /* time: width of the time embedding, 0 for none */
-int nn_resnet_bind(nn_binder *b, const char *prefix, nn_resnet *r, int64_t in, int64_t out, int64_t time, int64_t groups, float eps,
-                   tn_err *err);
-/* x [B,in,H,W] -> [B,out,H,W]; time [B,T], already through SiLU, or NULL; skip [B,S,H,W] joins x along the channels, or NULL */
+int nn_resnet_bind(nn_binder *b, const char *prefix, nn_resnet *r, int64_t in, int64_t out, int64_t time,
+                   int64_t groups, float eps, tn_err *err);
+/* x [B,in,H,W] -> [B,out,H,W]; time [B,T], already through SiLU, or NULL; skip [B,S,H,W] or NULL: joins x in axis 1 */
 tn_tensor *nn_resnet_forward(tn_ctx *c, const nn_resnet *r, tn_tensor *x, tn_tensor *time, tn_tensor *skip);
 
-/* 3x3, stride 2. padding 1 is on all sides; 0 means zeros on the right and at the bottom only, as in the autoencoder. */
+/* 3x3, stride 2. padding 1 is on all sides; 0 means zeros on the right and at the bottom, as in the autoencoder. */
 tn_tensor *nn_downsample(tn_ctx *c, const nn_conv *conv, tn_tensor *x, int64_t padding);
 /* nearest to h x w, then 3x3 */
 tn_tensor *nn_upsample(tn_ctx *c, const nn_conv *conv, tn_tensor *x, int64_t h, int64_t w);
 
-/* Transformer2DModel with one BasicTransformerBlock: self-attention, cross-attention, GEGLU (Shazeer 2002.05202), each behind a
- * layer norm and with a residual; Rombach et al. 2112.10752, appendix E.2.1. */
+/* Transformer2DModel with one BasicTransformerBlock: self-attention, cross-attention, GEGLU (Shazeer 2002.05202), each
+ * behind a layer norm and with a residual; Rombach et al. 2112.10752, appendix E.2.1. */
 typedef struct nn_transformer {
     nn_norm norm, norm1, norm2, norm3;
     tn_tensor proj_in_w, proj_in_b, proj_out_w, proj_out_b; /* [C,C], or [C,C,1,1] before SD 2 */
@@ -54,8 +55,8 @@ typedef struct nn_transformer {
     int groups, heads;
     bool linear; /* projections act on tokens, not on the image */
 } nn_transformer;
-int nn_transformer_bind(nn_binder *b, const char *prefix, nn_transformer *t, int64_t channels, int64_t context, int64_t heads,
-                        int64_t groups, bool linear, tn_err *err);
+int nn_transformer_bind(nn_binder *b, const char *prefix, nn_transformer *t, int64_t channels, int64_t context,
+                        int64_t heads, int64_t groups, bool linear, tn_err *err);
 /* x [B,C,H,W], context [B,L,D] -> [B,C,H,W] */
 tn_tensor *nn_transformer_forward(tn_ctx *c, const nn_transformer *t, tn_tensor *x, tn_tensor *context);
 
@@ -65,7 +66,8 @@ typedef struct nn_image_attention {
     tn_tensor q_w, q_b, k_w, k_b, v_w, v_b, o_w, o_b;
     int groups;
 } nn_image_attention;
-int nn_image_attention_bind(nn_binder *b, const char *prefix, nn_image_attention *a, int64_t channels, int64_t groups, tn_err *err);
+int nn_image_attention_bind(nn_binder *b, const char *prefix, nn_image_attention *a, int64_t channels, int64_t groups,
+                            tn_err *err);
 tn_tensor *nn_image_attention_forward(tn_ctx *c, const nn_image_attention *a, tn_tensor *x);
 
 /* Shows t to the tracer as PREFIX NAME.i */

@@ -33,8 +33,8 @@ static int read_vision(const char *file, const tn_jval *object, nn_vision_config
     if (nn_config_read(file, object, vision_keys, sizeof vision_keys / sizeof *vision_keys, &r, notes, err) ||
         nn_tower_check(file, &r.tower, &cfg.t, err)) return -1;
     if (r.image < r.patch)
-        return tn_fail(err, TN_EINPUT, "%s: patch_size: expected at most image_size %lld, got %lld", file, (long long)r.image,
-                       (long long)r.patch);
+        return tn_fail(err, TN_EINPUT, "%s: patch_size: expected at most image_size %lld, got %lld", file,
+                       (long long)r.image, (long long)r.patch);
     cfg.image = r.image, cfg.patch = r.patch, cfg.channels = r.channels;
     *out = cfg;
     return 0;
@@ -60,7 +60,8 @@ static int read_root(const char *file, const tn_jval *root, nn_clip *m, nn_notes
     if (!text || text->type != TN_JSON_OBJECT || !vision || vision->type != TN_JSON_OBJECT)
         return tn_fail(err, TN_EINPUT, "%s: expected the objects text_config and vision_config of a CLIP model", file);
     if (nn_config_read(file, root, keys, sizeof keys / sizeof *keys, &projection, notes, err) ||
-        nn_text_config_read(file, text, &m->text.cfg, notes, err) || read_vision(file, vision, &m->vision, notes, err)) return -1;
+        nn_text_config_read(file, text, &m->text.cfg, notes, err) || read_vision(file, vision, &m->vision, notes, err))
+        return -1;
     m->text.cfg.projection = m->vision.projection = projection;
     return 0;
 }
@@ -92,18 +93,21 @@ static int read_preprocessor(const char *file, const tn_jval *root, nn_clip *m, 
     if (nn_config_read(file, root, keys, sizeof keys / sizeof *keys, m, notes, err)) return -1;
     int64_t crop = size_of(root, "crop_size", "height"), size = size_of(root, "size", "shortest_edge");
     if (crop != m->vision.image || size != crop)
-        return tn_fail(err, TN_EUNSUPPORTED, "%s: crop_size %lld and size %lld: expected both to be image_size %lld of config.json", file,
+        return tn_fail(err, TN_EUNSUPPORTED,
+                       "%s: crop_size %lld and size %lld: expected both to be image_size %lld of config.json", file,
                        (long long)crop, (long long)size, (long long)m->vision.image);
     return 0;
 }
 
 /* Opens DIR/NAME and reads it with `read`. */
-static int read_file(const char *dir, const char *name, int (*read)(const char *, const tn_jval *, nn_clip *, nn_notes *, tn_err *),
-                     nn_clip *m, nn_notes *notes, tn_err *err) {
+static int read_file(const char *dir, const char *name,
+                     int (*read)(const char *, const tn_jval *, nn_clip *, nn_notes *, tn_err *), nn_clip *m,
+                     nn_notes *notes, tn_err *err) {
     tn_json *doc;
     if (nn_config_open(dir, name, &doc, err)) return -1;
     char *file = nn_join(dir, name);
-    int failed = file ? read(file, tn_json_root(doc), m, notes, err) : tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
+    int failed =
+        file ? read(file, tn_json_root(doc), m, notes, err) : tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
     free(file);
     tn_json_free(doc);
     return failed;
@@ -137,7 +141,8 @@ static int bind_all(nn_binder *b, nn_clip *m, tn_err *err) {
     const nn_vision_config *v = &m->vision;
     int64_t grid = v->image / v->patch;
     const int64_t sizes[] = {v->t.width, v->channels, v->patch, grid * grid + 1, v->projection, m->text.cfg.t.width};
-    if (nn_text_bind(b, &m->text, err) || nn_bind(b, "", rows, sizeof rows / sizeof *rows, m, "CNKLPT", sizes, err)) return -1;
+    if (nn_text_bind(b, &m->text, err) || nn_bind(b, "", rows, sizeof rows / sizeof *rows, m, "CNKLPT", sizes, err))
+        return -1;
     return nn_tower_bind(b, "vision_model.encoder.", &v->t, false, &m->layers, err);
 }
 

@@ -1,5 +1,5 @@
-/* CLIP's two towers (Radford et al. 2103.00020): the text transformer that conditions the UNet, and, for measuring, the dual
- * encoder with both projections. Names of weights and configuration keys are transformers'. */
+/* CLIP's two towers (Radford et al. 2103.00020): the text transformer that conditions the UNet, and, for measuring, the
+ * dual encoder with both projections. Names of weights and configuration keys are transformers'. */
 #ifndef NN_CLIP_H
 #define NN_CLIP_H
 
@@ -63,7 +63,8 @@ typedef struct nn_clip { /* the dual encoder */
 /* A CLIP directory: config.json, model.safetensors, preprocessor_config.json (optional: OpenAI's values). */
 int nn_clip_load(const char *dir, nn_clip **out, tn_err *err);
 void nn_clip_free(nn_clip *m);
-tn_tensor *nn_clip_image_features(tn_ctx *c, const nn_clip *m, tn_tensor *pixels); /* [B,3,S,S] -> [B,P], not normalised */
+tn_tensor *nn_clip_image_features(tn_ctx *c, const nn_clip *m,
+                                  tn_tensor *pixels); /* [B,3,S,S] -> [B,P], not normalised */
 tn_tensor *nn_clip_text_features(tn_ctx *c, const nn_clip *m, tn_tensor *ids);     /* [B,L] -> [B,P] */
 
 #endif

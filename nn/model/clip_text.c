@@ -59,7 +59,8 @@ static int read_config(const char *dir, nn_text_config *out, nn_notes *notes, tn
     char *file = nn_join(dir, "config.json");
     const tn_jval *root = tn_json_root(doc), *nested = tn_json_get(root, "text_config");
     if (nested && nested->type == TN_JSON_OBJECT) root = nested;
-    int failed = file ? nn_text_config_read(file, root, out, notes, err) : tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
+    int failed =
+        file ? nn_text_config_read(file, root, out, notes, err) : tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
     free(file);
     tn_json_free(doc);
     return failed;
@@ -73,7 +74,8 @@ int nn_text_load(const char *dir, nn_text_model **out, tn_err *err) {
     nn_binder *b;
     nn_text_model *m = calloc(1, sizeof *m);
     if (!m) return tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
-    if (read_config(dir, &m->cfg, &notes, err) || nn_binder_open(dir, "model", ignored, "text_model.", &notes, &b, err) ||
+    if (read_config(dir, &m->cfg, &notes, err) ||
+        nn_binder_open(dir, "model", ignored, "text_model.", &notes, &b, err) ||
         nn_binder_close(b, nn_text_bind(b, m, err), &m->weights, err)) {
         nn_text_free(m);
         return -1;
@@ -102,8 +104,8 @@ tn_tensor *nn_text_encode(tn_ctx *c, const nn_text_model *m, tn_tensor *rows, co
     return tn_layer_norm(c, x, nn_w(&m->final_w), nn_w(&m->final_b), m->cfg.t.eps);
 }
 
-/* The first position that holds the end token. Configurations from before it was stated say 2, which is no end token: there it is
- * the first of the largest id, as in OpenAI's code, where the end token has the largest id of all. */
+/* The first position that holds the end token. Configurations from before it was stated say 2, which is no end token:
+ * there it is the first of the largest id, as in OpenAI's code, where the end token has the largest id of all. */
 static int64_t end_position(const int64_t *ids, int64_t length, int64_t eos) {
     int64_t at = 0;
     for (int64_t i = 0; i < length; i++) {

@@ -6,28 +6,34 @@
 
 int nn_tower_check(const char *file, const nn_tower_reading *r, nn_clip_tower_config *out, tn_err *err) {
     if (r->t.width % r->t.heads)
-        return tn_fail(err, TN_EINPUT, "%s: num_attention_heads: expected a divisor of hidden_size %lld, got %lld", file,
-                       (long long)r->t.width, (long long)r->t.heads);
+        return tn_fail(err, TN_EINPUT, "%s: num_attention_heads: expected a divisor of hidden_size %lld, got %lld",
+                       file, (long long)r->t.width, (long long)r->t.heads);
     *out = r->t;
     out->quick_gelu = r->act == 1;
     return 0;
 }
 
 static const nn_bind_row rows[] = {
-    NN_ROWS(nn_clip_layer, ln1, "layer_norm1", "C", "C"),        NN_ROWS(nn_clip_layer, q, "self_attn.q_proj", "CC", "C"),
-    NN_ROWS(nn_clip_layer, k, "self_attn.k_proj", "CC", "C"),    NN_ROWS(nn_clip_layer, v, "self_attn.v_proj", "CC", "C"),
-    NN_ROWS(nn_clip_layer, o, "self_attn.out_proj", "CC", "C"),  NN_ROWS(nn_clip_layer, ln2, "layer_norm2", "C", "C"),
-    NN_ROWS(nn_clip_layer, fc1, "mlp.fc1", "MC", "M"),           NN_ROWS(nn_clip_layer, fc2, "mlp.fc2", "CM", "C"),
+    NN_ROWS(nn_clip_layer, ln1, "layer_norm1", "C", "C"),
+    NN_ROWS(nn_clip_layer, q, "self_attn.q_proj", "CC", "C"),
+    NN_ROWS(nn_clip_layer, k, "self_attn.k_proj", "CC", "C"),
+    NN_ROWS(nn_clip_layer, v, "self_attn.v_proj", "CC", "C"),
+    NN_ROWS(nn_clip_layer, o, "self_attn.out_proj", "CC", "C"),
+    NN_ROWS(nn_clip_layer, ln2, "layer_norm2", "C", "C"),
+    NN_ROWS(nn_clip_layer, fc1, "mlp.fc1", "MC", "M"),
+    NN_ROWS(nn_clip_layer, fc2, "mlp.fc2", "CM", "C"),
 };
 
-int nn_tower_bind(nn_binder *b, const char *prefix, const nn_clip_tower_config *t, bool causal, nn_clip_layer **layers, tn_err *err) {
+int nn_tower_bind(nn_binder *b, const char *prefix, const nn_clip_tower_config *t, bool causal, nn_clip_layer **layers,
+                  tn_err *err) {
     char name[NN_NAME_SIZE];
     nn_clip_layer *l = *layers = calloc((size_t)t->layers, sizeof *l);
     if (!l) return tn_fail(err, TN_ENOMEM, "%s: out of memory", prefix);
     for (int64_t i = 0; i < t->layers; i++) {
         l[i].t = t, l[i].causal = causal;
         nn_name(name, prefix, "layers", i, ".");
-        if (nn_bind(b, name, rows, sizeof rows / sizeof *rows, &l[i], "CM", (int64_t[]){t->width, t->mlp}, err)) return -1;
+        if (nn_bind(b, name, rows, sizeof rows / sizeof *rows, &l[i], "CM", (int64_t[]){t->width, t->mlp}, err))
+            return -1;
     }
     return 0;
 }

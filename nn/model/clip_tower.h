@@ -21,7 +21,8 @@ typedef struct nn_tower_reading {
 /* Takes over what was read; heads must divide the width. */
 int nn_tower_check(const char *file, const nn_tower_reading *r, nn_clip_tower_config *out, tn_err *err);
 /* Allocates *layers and binds them below `prefix` ("text_model.encoder."). *t outlives them. */
-int nn_tower_bind(nn_binder *b, const char *prefix, const nn_clip_tower_config *t, bool causal, nn_clip_layer **layers, tn_err *err);
+int nn_tower_bind(nn_binder *b, const char *prefix, const nn_clip_tower_config *t, bool causal, nn_clip_layer **layers,
+                  tn_err *err);
 /* x [B,L,C] through all layers -> [B,L,C]; traces PREFIX hidden_states.i, 0 before the first layer */
 tn_tensor *nn_tower_forward(tn_ctx *c, const nn_clip_layer *layers, tn_tensor *x, const char *trace_prefix);
 /* I64 tensor of the shape, filled with 0, step, 2 step, ... */

@@ -15,7 +15,8 @@ void nn_trace_at(tn_ctx *c, const char *prefix, const char *name, int64_t i, con
     tn_trace(c, "", nn_name(full, prefix, name, i, ""), t);
 }
 
-int nn_conv_bind(nn_binder *b, const char *prefix, nn_conv *conv, int64_t in, int64_t out, int64_t kernel, tn_err *err) {
+int nn_conv_bind(nn_binder *b, const char *prefix, nn_conv *conv, int64_t in, int64_t out, int64_t kernel,
+                 tn_err *err) {
     static const nn_bind_row rows[] = {NN_ROW(nn_conv, w, ".weight", "OIKK"), NN_ROW(nn_conv, b, ".bias", "O")};
     return nn_bind(b, prefix, rows, 2, conv, "OIK", (int64_t[]){out, in, kernel}, err);
 }
@@ -29,15 +30,20 @@ tn_tensor *nn_conv_forward(tn_ctx *c, const nn_conv *conv, tn_tensor *x) {
     return tn_conv2d(c, x, nn_w(&conv->w), nn_w(&conv->b), 1, (int)(tn_dim(&conv->w, 2) / 2));
 }
 
-int nn_resnet_bind(nn_binder *b, const char *prefix, nn_resnet *r, int64_t in, int64_t out, int64_t time, int64_t groups, float eps,
-                   tn_err *err) {
+int nn_resnet_bind(nn_binder *b, const char *prefix, nn_resnet *r, int64_t in, int64_t out, int64_t time,
+                   int64_t groups, float eps, tn_err *err) {
     static const nn_bind_row rows[] = {
-        NN_ROW(nn_resnet, norm1.w, "norm1.weight", "I"),     NN_ROW(nn_resnet, norm1.b, "norm1.bias", "I"),
-        NN_ROW(nn_resnet, conv1.w, "conv1.weight", "OI33"),  NN_ROW(nn_resnet, conv1.b, "conv1.bias", "O"),
-        NN_ROW(nn_resnet, norm2.w, "norm2.weight", "O"),     NN_ROW(nn_resnet, norm2.b, "norm2.bias", "O"),
-        NN_ROW(nn_resnet, conv2.w, "conv2.weight", "OO33"),  NN_ROW(nn_resnet, conv2.b, "conv2.bias", "O"),
+        NN_ROW(nn_resnet, norm1.w, "norm1.weight", "I"),
+        NN_ROW(nn_resnet, norm1.b, "norm1.bias", "I"),
+        NN_ROW(nn_resnet, conv1.w, "conv1.weight", "OI33"),
+        NN_ROW(nn_resnet, conv1.b, "conv1.bias", "O"),
+        NN_ROW(nn_resnet, norm2.w, "norm2.weight", "O"),
+        NN_ROW(nn_resnet, norm2.b, "norm2.bias", "O"),
+        NN_ROW(nn_resnet, conv2.w, "conv2.weight", "OO33"),
+        NN_ROW(nn_resnet, conv2.b, "conv2.bias", "O"),
         NN_ROWS(nn_resnet, time, "time_emb_proj", "OT", "O"), /* with a time embedding */
-        NN_ROW(nn_resnet, shortcut.w, "conv_shortcut.weight", "OI11"), NN_ROW(nn_resnet, shortcut.b, "conv_shortcut.bias", "O"),
+        NN_ROW(nn_resnet, shortcut.w, "conv_shortcut.weight", "OI11"),
+        NN_ROW(nn_resnet, shortcut.b, "conv_shortcut.bias", "O"),
     };
     const int64_t sizes[] = {in, out, time};
     r->groups = (int)groups, r->eps = eps;

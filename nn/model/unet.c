@@ -7,7 +7,8 @@
 
 enum { MAX_LAYERS = NN_UNET_MAX_LAYERS };
 
-/* One level of the way down, of the way up (a layer more), or the middle (two residual blocks around one transformer). */
+/* One level of the way down, of the way up (a layer more), or the middle (two residual blocks around one transformer).
+ */
 typedef struct level {
     nn_resnet resnets[MAX_LAYERS + 1];
     nn_transformer attentions[MAX_LAYERS + 1];
@@ -40,14 +41,14 @@ typedef struct widths {
 } widths;
 
 /* A resnet at `prefix`resnets.j and, at a level with attention, the transformer behind it. */
-static int bind_layer(nn_binder *b, const nn_unet_config *cfg, level *l, const char *prefix, int64_t j, int64_t in, int64_t out,
-                      int at, bool attention, tn_err *err) {
+static int bind_layer(nn_binder *b, const nn_unet_config *cfg, level *l, const char *prefix, int64_t j, int64_t in,
+                      int64_t out, int at, bool attention, tn_err *err) {
     char name[NN_NAME_SIZE];
     nn_name(name, prefix, "resnets", j, ".");
     if (nn_resnet_bind(b, name, &l->resnets[j], in, out, time_width(cfg), cfg->groups, cfg->norm_eps, err)) return -1;
     nn_name(name, prefix, "attentions", j, ".");
-    return attention ? nn_transformer_bind(b, name, &l->attentions[j], out, cfg->cross_dim[at], cfg->heads[at], cfg->groups,
-                                           cfg->linear_projection, err)
+    return attention ? nn_transformer_bind(b, name, &l->attentions[j], out, cfg->cross_dim[at], cfg->heads[at],
+                                           cfg->groups, cfg->linear_projection, err)
                      : 0;
 }
 
@@ -145,7 +146,8 @@ typedef struct pass {
 /* [B] -> [B,T]: sinusoid, linear, SiLU, linear */
 static tn_tensor *embed_time(tn_ctx *c, const nn_unet *m, tn_tensor *timestep) {
     const nn_unet_config *cfg = &m->cfg;
-    tn_tensor *t = tn_timestep_embedding(c, timestep, cfg->block_out[0], cfg->flip_sin_to_cos, cfg->freq_shift, 10000.0f);
+    tn_tensor *t =
+        tn_timestep_embedding(c, timestep, cfg->block_out[0], cfg->flip_sin_to_cos, cfg->freq_shift, 10000.0f);
     tn_trace(c, "", "time_proj", t);
     t = tn_silu(c, tn_linear(c, t, nn_w(&m->time1_w), nn_w(&m->time1_b)));
     t = tn_linear(c, t, nn_w(&m->time2_w), nn_w(&m->time2_b));
@@ -153,7 +155,8 @@ static tn_tensor *embed_time(tn_ctx *c, const nn_unet *m, tn_tensor *timestep) {
     return t;
 }
 
-static tn_tensor *run_layer(tn_ctx *c, const pass *p, const level *l, int64_t j, bool attention, tn_tensor *x, tn_tensor *skip) {
+static tn_tensor *run_layer(tn_ctx *c, const pass *p, const level *l, int64_t j, bool attention, tn_tensor *x,
+                            tn_tensor *skip) {
     x = nn_resnet_forward(c, &l->resnets[j], x, p->time, skip);
     return attention ? nn_transformer_forward(c, &l->attentions[j], x, p->context) : x;
 }
@@ -163,7 +166,8 @@ static tn_tensor *go_down(tn_ctx *c, const nn_unet *m, pass *p, tn_tensor *x) {
     for (int i = 0; i < p->cfg->nblocks; i++) {
         for (int64_t j = 0; j < p->cfg->layers[i]; j++)
             p->skip[p->n++] = x = run_layer(c, p, &m->down[i], j, p->cfg->down_attention[i], x, NULL);
-        if (i + 1 < p->cfg->nblocks) p->skip[p->n++] = x = nn_downsample(c, &m->down[i].sampler, x, p->cfg->downsample_padding);
+        if (i + 1 < p->cfg->nblocks)
+            p->skip[p->n++] = x = nn_downsample(c, &m->down[i].sampler, x, p->cfg->downsample_padding);
         nn_trace_at(c, "", "down_blocks", i, x);
     }
     return x;

@@ -1,5 +1,5 @@
-/* UNet2DConditionModel (Rombach et al. 2112.10752, section 3.3; Ho et al. 2006.11239): predicts the noise in a latent, given the
- * timestep and the text. */
+/* UNet2DConditionModel (Rombach et al. 2112.10752, section 3.3; Ho et al. 2006.11239): predicts the noise in a latent,
+ * given the timestep and the text. */
 #ifndef NN_UNET_H
 #define NN_UNET_H
 
@@ -14,7 +14,7 @@ typedef struct nn_unet_config {
     int64_t block_out[NN_UNET_MAX_BLOCKS];
     int64_t layers[NN_UNET_MAX_BLOCKS];            /* layers_per_block of each down block */
     bool down_attention[NN_UNET_MAX_BLOCKS], up_attention[NN_UNET_MAX_BLOCKS];
-    int64_t heads[NN_UNET_MAX_BLOCKS];             /* attention_head_dim, which is the number of heads, per down block */
+    int64_t heads[NN_UNET_MAX_BLOCKS]; /* attention_head_dim, which is the number of heads, per down block */
     int64_t cross_dim[NN_UNET_MAX_BLOCKS];         /* cross_attention_dim per down block */
     bool linear_projection, center_input_sample, flip_sin_to_cos;
     float freq_shift, norm_eps;
@@ -29,8 +29,9 @@ const nn_weights *nn_unet_weights(const nn_unet *m);
 /* A unet/ directory: config.json + diffusion_pytorch_model.safetensors. */
 int nn_unet_load(const char *dir, nn_unet **out, tn_err *err);
 void nn_unet_free(nn_unet *m);
-/* sample [B,C,H,W], timestep F32 [B] (may be fractional), context [B,L,D] -> [B,C,H,W]. Traces time_proj, time_embedding,
- * conv_in, down_blocks.i, mid_block, up_blocks.i. Any H, W >= 1: where a skip is not twice as large, upsampling goes to its size. */
+/* sample [B,C,H,W], timestep F32 [B] (may be fractional), context [B,L,D] -> [B,C,H,W]. Traces time_proj,
+ * time_embedding, conv_in, down_blocks.i, mid_block, up_blocks.i. Any H, W >= 1: where a skip is not twice as large,
+ * upsampling goes to its size. */
 tn_tensor *nn_unet_forward(tn_ctx *c, const nn_unet *m, tn_tensor *sample, tn_tensor *timestep, tn_tensor *context);
 
 #endif

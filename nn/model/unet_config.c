@@ -71,7 +71,8 @@ static const nn_key keys[] = {
 /* One number stands for every level; else there is one a level. */
 static int spread(const char *dir, const char *key, const nn_list *list, int n, int64_t *out, tn_err *err) {
     if (!list->scalar && list->n != n)
-        return tn_fail(err, TN_EINPUT, "%s/config.json: %s: expected %d members, as block_out_channels has, got %d", dir, key, n, list->n);
+        return tn_fail(err, TN_EINPUT, "%s/config.json: %s: expected %d members, as block_out_channels has, got %d",
+                       dir, key, n, list->n);
     for (int i = 0; i < n; i++) out[i] = list->v[list->scalar ? 0 : i];
     return 0;
 }
@@ -88,23 +89,33 @@ static int check_levels(const char *dir, const nn_unet_config *cfg, tn_err *err)
     for (int i = 0; i < cfg->nblocks; i++) {
         bool attention = cfg->down_attention[i] || cfg->up_attention[cfg->nblocks - 1 - i] || i == cfg->nblocks - 1;
         if (cfg->block_out[i] % cfg->groups)
-            return tn_fail(err, TN_EINPUT, "%s/config.json: block_out_channels: expected multiples of norm_num_groups %lld, got %lld",
+            return tn_fail(err, TN_EINPUT,
+                           "%s/config.json: block_out_channels: expected multiples of norm_num_groups %lld, got %lld",
                            dir, (long long)cfg->groups, (long long)cfg->block_out[i]);
         if (attention && cfg->block_out[i] % cfg->heads[i])
-            return tn_fail(err, TN_EINPUT, "%s/config.json: attention_head_dim (the number of heads): expected a divisor of %lld channels, "
-                           "got %lld", dir, (long long)cfg->block_out[i], (long long)cfg->heads[i]);
+            return tn_fail(
+                err, TN_EINPUT,
+                "%s/config.json: attention_head_dim (the number of heads): expected a divisor of %lld channels, "
+                "got %lld",
+                dir, (long long)cfg->block_out[i], (long long)cfg->heads[i]);
     }
     for (int i = 1; i < cfg->nblocks; i++) {
         if (cfg->cross_dim[i] != cfg->cross_dim[0])
-            return tn_fail(err, TN_EUNSUPPORTED, "%s/config.json: cross_attention_dim: different widths (%lld and %lld) are not supported",
+            return tn_fail(err, TN_EUNSUPPORTED,
+                           "%s/config.json: cross_attention_dim: different widths (%lld and %lld) are not supported",
                            dir, (long long)cfg->cross_dim[0], (long long)cfg->cross_dim[i]);
     }
     return 0;
 }
 
 int nn_unet_config_load(const char *dir, nn_unet_config *out, nn_notes *notes, tn_err *err) {
-    reading r = {.cfg = {.in_channels = 4, .out_channels = 4, .sample_size = 64, .flip_sin_to_cos = true, .norm_eps = 1e-5f,
-                         .groups = 32, .downsample_padding = 1},
+    reading r = {.cfg = {.in_channels = 4,
+                         .out_channels = 4,
+                         .sample_size = 64,
+                         .flip_sin_to_cos = true,
+                         .norm_eps = 1e-5f,
+                         .groups = 32,
+                         .downsample_padding = 1},
                  .block_out = {.n = 4, .v = {320, 640, 1280, 1280}},
                  .layers = {.n = 1, .v = {2}, .scalar = true},
                  .heads = {.n = 1, .v = {8}, .scalar = true},

@@ -75,14 +75,17 @@ static int read_config(const char *dir, nn_vae_config *out, nn_notes *notes, tn_
                  .block_out = {.n = 1, .v = {64}}, .down = {.n = 1}, .up = {.n = 1}};
     if (nn_config_load(dir, "config.json", keys, sizeof keys / sizeof *keys, &r, notes, err)) return -1;
     if (r.down.n != r.block_out.n || r.up.n != r.block_out.n)
-        return tn_fail(err, TN_EINPUT, "%s/config.json: down_block_types and up_block_types: expected %d names, as block_out_channels "
-                       "has, got %d and %d", dir, r.block_out.n, r.down.n, r.up.n);
+        return tn_fail(err, TN_EINPUT,
+                       "%s/config.json: down_block_types and up_block_types: expected %d names, as block_out_channels "
+                       "has, got %d and %d",
+                       dir, r.block_out.n, r.down.n, r.up.n);
     r.cfg.nblocks = r.block_out.n;
     for (int i = 0; i < r.cfg.nblocks; i++) {
         r.cfg.block_out[i] = r.block_out.v[i];
         if (r.cfg.block_out[i] % r.cfg.groups)
-            return tn_fail(err, TN_EINPUT, "%s/config.json: block_out_channels: expected multiples of norm_num_groups %lld, got %lld", dir,
-                           (long long)r.cfg.groups, (long long)r.cfg.block_out[i]);
+            return tn_fail(err, TN_EINPUT,
+                           "%s/config.json: block_out_channels: expected multiples of norm_num_groups %lld, got %lld",
+                           dir, (long long)r.cfg.groups, (long long)r.cfg.block_out[i]);
     }
     *out = r.cfg;
     return 0;
@@ -96,14 +99,17 @@ static int bind_tower(nn_binder *b, tower *t, const nn_vae_config *cfg, bool dec
     const char *sampler = decoder ? ".upsamplers.0.conv" : ".downsamplers.0.conv";
     int64_t layers = cfg->layers_per_block + decoder, deep = cfg->block_out[cfg->nblocks - 1];
     int64_t first = decoder ? deep : cfg->block_out[0], last = decoder ? cfg->block_out[0] : deep;
-    int64_t in = decoder ? cfg->latent_channels : cfg->in_channels, out = decoder ? cfg->out_channels : 2 * cfg->latent_channels;
+    int64_t in = decoder ? cfg->latent_channels : cfg->in_channels,
+            out = decoder ? cfg->out_channels : 2 * cfg->latent_channels;
     char block[NN_NAME_SIZE], name[NN_NAME_SIZE];
     if (nn_conv_bind(b, decoder ? "decoder.conv_in" : "encoder.conv_in", &t->conv_in, in, first, 3, err)) return -1;
     for (int i = 0; i < cfg->nblocks; i++) {
         int64_t width = cfg->block_out[decoder ? cfg->nblocks - 1 - i : i];
         for (int64_t j = 0; j < layers; j++) {
             nn_name(name, nn_name(block, prefix, blocks, i, "."), "resnets", j, ".");
-            if (nn_resnet_bind(b, name, &t->levels[i].resnets[j], j ? width : first, width, 0, cfg->groups, vae_eps, err)) return -1;
+            if (nn_resnet_bind(b, name, &t->levels[i].resnets[j], j ? width : first, width, 0, cfg->groups, vae_eps,
+                               err))
+                return -1;
         }
         first = width;
         nn_name(name, prefix, blocks, i, sampler);
@@ -115,7 +121,8 @@ static int bind_tower(nn_binder *b, tower *t, const nn_vae_config *cfg, bool dec
         nn_name(name, prefix, "mid_block.resnets", j, ".");
         if (nn_resnet_bind(b, name, &t->mid[j], deep, deep, 0, cfg->groups, vae_eps, err)) return -1;
     }
-    if (nn_norm_bind(b, decoder ? "decoder.conv_norm_out" : "encoder.conv_norm_out", &t->norm_out, last, err)) return -1;
+    if (nn_norm_bind(b, decoder ? "decoder.conv_norm_out" : "encoder.conv_norm_out", &t->norm_out, last, err))
+        return -1;
     return nn_conv_bind(b, decoder ? "decoder.conv_out" : "encoder.conv_out", &t->conv_out, last, out, 3, err);
 }
 

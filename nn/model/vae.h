@@ -23,11 +23,13 @@ int64_t nn_vae_factor(const nn_vae *m); /* pixels per latent: 2^(blocks-1) */
 /* A vae/ directory: config.json + diffusion_pytorch_model.safetensors. */
 int nn_vae_load(const char *dir, nn_vae **out, tn_err *err);
 void nn_vae_free(nn_vae *m);
-/* image [B,3,H,W], H and W multiples of nn_vae_factor, -> moments [B,2*latent_channels,h,w]: mean, then logvar not yet clamped. Traces encoder.*, moments. */
+/* image [B,3,H,W], H and W multiples of nn_vae_factor, -> moments [B,2*latent_channels,h,w]: mean, then logvar not yet
+ * clamped. Traces encoder.*, moments. */
 tn_tensor *nn_vae_encode(tn_ctx *c, const nn_vae *m, tn_tensor *image);
 tn_tensor *nn_vae_mean(tn_ctx *c, tn_tensor *moments);
 tn_tensor *nn_vae_logvar(tn_ctx *c, tn_tensor *moments); /* clamped to [-30,20] */
-/* latent, already divided by scaling_factor, [B,4,h,w] -> image [B,3,H,W], not clamped. Traces post_quant_conv, decoder.*. */
+/* latent, already divided by scaling_factor, [B,4,h,w] -> image [B,3,H,W], not clamped. Traces post_quant_conv,
+ * decoder.*. */
 tn_tensor *nn_vae_decode(tn_ctx *c, const nn_vae *m, tn_tensor *latent);
 
 #endif
