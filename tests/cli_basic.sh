@@ -183,5 +183,11 @@ bad "inspect an unread format" 4 PyTorch inspect "$T/zip"
 bad "inspect something else" 3 'safetensors' inspect Makefile
 bad "inspect a folder of anything" 3 model_index inspect tests
 
+if [ -w /dev/full ]; then # opened by the shell, written through
+    "$O" inspect "$E" >/dev/full 2>"$T/err"
+    [ $? = 6 ]
+    ok "a full disk behind stdout" $?
+fi
+
 echo "cli_basic: $passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -115,5 +115,11 @@ int main(int argc, char **argv) {
         return 0;
     }
     const opt_command *cmd = find(word);
-    return cmd ? cmd->run(argc - 1, argv + 1) : unknown(word);
+    int status = cmd ? cmd->run(argc - 1, argv + 1) : unknown(word);
+    if (status == 0 && (fflush(stdout) || ferror(stdout))) { /* a full disk behind a redirection must not look like success */
+        tn_err err;
+        tn_fail(&err, TN_EIO, "cannot write to standard output");
+        return opt_error(&err);
+    }
+    return status;
 }
