@@ -19,10 +19,12 @@ typedef struct encode_options {
 
 #define FIELD(name) offsetof(encode_options, name)
 static const opt_row rows[] = {
-    {"m,model,d,pretrained-model-name-or-path", OPT_TEXT, FIELD(model), 0, 0, "DIR", "model directory as diffusers saves it"},
+    {"m,model,d,pretrained-model-name-or-path", OPT_TEXT, FIELD(model), 0, 0, "DIR",
+     "model directory as diffusers saves it"},
     {"i,input", OPT_TEXT, FIELD(input), 0, 0, "FILE", "the picture; or as an argument"},
     {"o,output", OPT_TEXT, FIELD(output), 0, 0, "FILE", "safetensors file (default: latent.safetensors)"},
-    {"resolution", OPT_INT, FIELD(resolution), 1, 65536, "N", "squeeze the picture to N x N first, as training does (default: its own size)"},
+    {"resolution", OPT_INT, FIELD(resolution), 1, 65536, "N",
+     "squeeze the picture to N x N first, as training does (default: its own size)"},
     {"sample", OPT_FLAG, FIELD(sample), 0, 0, NULL, "draw from the posterior (default: its mean)"},
     {"S,seed", OPT_INT, FIELD(seed), -1, 9.2e18, "N", "of --sample, as a torch generator; -1 is random (default)"},
     {"moments", OPT_FLAG, FIELD(moments), 0, 0, NULL, "also write mean and log variance, as \"moments\""},
@@ -31,9 +33,13 @@ static const opt_row rows[] = {
 
 static int run(int argc, char **argv);
 const opt_command cmd_encode = {
-    "encode", "a picture to its latent", "encode --model DIR [options] PICTURE",
-    "Writes \"latent\" [1, channels, h, w], multiplied by scaling_factor: what the UNet sees. decode is the way back.", rows,
-    sizeof rows / sizeof *rows, run};
+    "encode",
+    "a picture to its latent",
+    "encode --model DIR [options] PICTURE",
+    "Writes \"latent\" [1, channels, h, w], multiplied by scaling_factor: what the UNet sees. decode is the way back.",
+    rows,
+    sizeof rows / sizeof *rows,
+    run};
 
 typedef struct encoding {
     int64_t channels, h, w;
@@ -45,7 +51,9 @@ static int load_picture(const encode_options *o, const nn_vae *vae, nn_image *im
     nn_image own;
     if (o->resolution % f != 0) {
         int64_t near = (o->resolution + f / 2) / f * f;
-        return tn_fail(err, TN_EUSAGE, "--resolution %" PRId64 ": expected a multiple of %" PRId64 " for this model (the nearest is %" PRId64 ")",
+        return tn_fail(err, TN_EUSAGE,
+                       "--resolution %" PRId64 ": expected a multiple of %" PRId64
+                       " for this model (the nearest is %" PRId64 ")",
                        o->resolution, f, near ? near : f);
     }
     if (nn_image_load(o->input, &own, err)) return -1;
@@ -58,20 +66,23 @@ static int load_picture(const encode_options *o, const nn_vae *vae, nn_image *im
         *image = own;
         return 0;
     }
-    tn_fail(err, TN_EINPUT, "%s: %" PRId64 " x %" PRId64 ": expected multiples of %" PRId64 " for this model (or give --resolution)", o->input,
-            own.width, own.height, f);
+    tn_fail(err, TN_EINPUT,
+            "%s: %" PRId64 " x %" PRId64 ": expected multiples of %" PRId64 " for this model (or give --resolution)",
+            o->input, own.width, own.height, f);
     nn_image_free(&own);
     return -1;
 }
 
-static int encode_picture(const encode_options *o, tn_ctx *c, const nn_vae *vae, const nn_image *image, encoding *e, tn_err *err) {
+static int encode_picture(const encode_options *o, tn_ctx *c, const nn_vae *vae, const nn_image *image, encoding *e,
+                          tn_err *err) {
     int64_t f = nn_vae_factor(vae);
     e->channels = nn_vae_cfg(vae)->latent_channels, e->h = image->height / f, e->w = image->width / f;
     size_t n = (size_t)(e->channels * e->h * e->w);
     e->image = malloc(3 * (size_t)(image->width * image->height) * sizeof *e->image);
     e->moments = malloc(2 * n * sizeof *e->moments), e->latent = malloc(n * sizeof *e->latent);
     float *noise = malloc(n * sizeof *noise);
-    int bad = e->image && e->moments && e->latent && noise ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for the picture");
+    int bad =
+        e->image && e->moments && e->latent && noise ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for the picture");
     if (!bad) {
         nn_image_to_signed(image, e->image);
         bad = nn_encode_image(c, vae, e->image, 1, image->height, image->width, e->moments, err);
@@ -81,7 +92,8 @@ static int encode_picture(const encode_options *o, tn_ctx *c, const nn_vae *vae,
         tn_rng_seed(&g, (uint64_t)o->seed);
         if (o->sample) tn_rng_randn(&g, noise, n);
         nn_sample_posterior(vae, c->k, e->moments, o->sample ? noise : NULL, e->latent, (int64_t)n);
-        if (!nn_all_finite(e->latent, (int64_t)n)) bad = tn_fail(err, TN_ENUMERIC, "%s: the latent is not finite", o->input);
+        if (!nn_all_finite(e->latent, (int64_t)n))
+            bad = tn_fail(err, TN_ENUMERIC, "%s: the latent is not finite", o->input);
     }
     free(noise);
     return bad;
@@ -124,7 +136,8 @@ static int encode(encode_options *o, tn_ctx *c, nn_model **m, tn_err *err) {
         o->seed = (int64_t)(tn_entropy() & 0x7fffffff);
         opt_note(&o->common, "seed %" PRId64, o->seed);
     }
-    if (out_try(o->output, err) || opt_context(&o->common, c, err) || nn_model_load(o->model, NN_LOAD_VAE, m, err)) return -1;
+    if (out_try(o->output, err) || opt_context(&o->common, c, err) || nn_model_load(o->model, NN_LOAD_VAE, m, err))
+        return -1;
     if (load_picture(o, (*m)->vae, &image, err)) return -1;
     int bad = encode_picture(o, c, (*m)->vae, &image, &e, err) || write_latent(o, (*m)->vae, &e, err) ? -1 : 0;
     if (!bad) announce(o, &e);

@@ -22,20 +22,26 @@ typedef struct generate_options {
 
 #define FIELD(name) offsetof(generate_options, name)
 static const opt_row rows[] = {
-    {"m,model,d,pretrained-model-name-or-path", OPT_TEXT, FIELD(model), 0, 0, "DIR", "model directory as diffusers saves it"},
+    {"m,model,d,pretrained-model-name-or-path", OPT_TEXT, FIELD(model), 0, 0, "DIR",
+     "model directory as diffusers saves it"},
     {"p,prompt", OPT_TEXT, FIELD(prompt), 0, 0, "TEXT", "what to draw; learned words as their files spell them"},
     {"n,negative-prompt", OPT_TEXT, FIELD(negative), 0, 0, "TEXT", "what not to draw (default: nothing)"},
-    {"embedding", OPT_LIST, FIELD(embedding), 0, 0, "[NAME=]FILE", "a learned word, learned_embeds.safetensors; may be repeated"},
-    {"o,output", OPT_TEXT, FIELD(output), 0, 0, "FILE", "PNG or PPM; %d or %03d is the picture's number (default: output.png)"},
+    {"embedding", OPT_LIST, FIELD(embedding), 0, 0, "[NAME=]FILE",
+     "a learned word, learned_embeds.safetensors; may be repeated"},
+    {"o,output", OPT_TEXT, FIELD(output), 0, 0, "FILE",
+     "PNG or PPM; %d or %03d is the picture's number (default: output.png)"},
     {"steps", OPT_INT, FIELD(steps), 1, 1000000, "N", "denoising steps (default: 20)"},
-    {"cfg-scale,guidance-scale,scale,g", OPT_NUMBER, FIELD(guidance), 0, 1000, "X", "classifier-free guidance; 1 is none (default: 7.5)"},
+    {"cfg-scale,guidance-scale,scale,g", OPT_NUMBER, FIELD(guidance), 0, 1000, "X",
+     "classifier-free guidance; 1 is none (default: 7.5)"},
     {"sampler", OPT_TEXT, FIELD(sampler), 0, 0, "ddim|ddpm", "how noise becomes a picture (default: ddim)"},
     {"eta", OPT_NUMBER, FIELD(eta), 0, 1, "X", "noise in the steps of DDIM (default: 0)"},
-    {"S,seed", OPT_INT, FIELD(seed), -1, 9.2e18, "N", "picture i has seed N + i, as a torch generator; -1 is random (default)"},
+    {"S,seed", OPT_INT, FIELD(seed), -1, 9.2e18, "N",
+     "picture i has seed N + i, as a torch generator; -1 is random (default)"},
     {"W,width", OPT_INT, FIELD(width), 1, 1000000, "N", "in pixels (default: the model's size)"},
     {"H,height", OPT_INT, FIELD(height), 1, 1000000, "N", "in pixels (default: the model's size)"},
     {"b,batch,num-images-per-prompt", OPT_INT, FIELD(batch), 1, 100000, "N", "pictures (default: 1)"},
-    {"from-image", OPT_TEXT, FIELD(from_image), 0, 0, "PNG", "take prompts and settings from a picture; options given win"},
+    {"from-image", OPT_TEXT, FIELD(from_image), 0, 0, "PNG",
+     "take prompts and settings from a picture; options given win"},
     {"tokenizer-mode", OPT_TEXT, FIELD(tokenizer_mode), 0, 0, "hf|openai", "rules of the tokenizer (default: hf)"},
     {"save-latents", OPT_TEXT, FIELD(save_latents), 0, 0, "FILE", "also write what the decoder gets, as safetensors"},
     {"no-metadata", OPT_FLAG, FIELD(no_metadata), 0, 0, NULL, "do not write the recipe into the PNG"},
@@ -45,12 +51,16 @@ enum { NROWS = sizeof rows / sizeof *rows };
 
 static int run(int argc, char **argv);
 const opt_command cmd_generate = {
-    "generate", "pictures from a prompt", "generate --model DIR --prompt TEXT [options]",
+    "generate",
+    "pictures from a prompt",
+    "generate --model DIR --prompt TEXT [options]",
     "example:\n"
     "  oneword generate --model testdata/world/model --embedding testdata/world/learned/mango.safetensors \\\n"
     "    -p 'a photo of a <mango> on the beach' --steps 25 --cfg-scale 4 --seed 1 -o mango.png\n\n"
     "Prints the path of each picture, or with --json a line {\"file\", \"seed\", \"seconds\"}.",
-    rows, NROWS, run};
+    rows,
+    NROWS,
+    run};
 
 typedef struct job {
     generate_options o;
@@ -79,7 +89,12 @@ static bool was_given(const job *j, size_t field) {
 static int take_recipe(job *j, tn_err *err) {
     meta_recipe *r = &j->made;
     generate_options *o = &j->o;
-    *r = (meta_recipe){.steps = o->steps, .seed = o->seed, .width = o->width, .height = o->height, .guidance = o->guidance, .eta = o->eta};
+    *r = (meta_recipe){.steps = o->steps,
+                       .seed = o->seed,
+                       .width = o->width,
+                       .height = o->height,
+                       .guidance = o->guidance,
+                       .eta = o->eta};
     strcpy(r->sampler, "ddim");
     if (meta_read(o->from_image, r, err)) return -1;
     if (!was_given(j, FIELD(prompt))) o->prompt = r->prompt;
@@ -93,10 +108,12 @@ static int take_recipe(job *j, tn_err *err) {
     if (!was_given(j, FIELD(sampler))) o->sampler = r->sampler;
     if (!was_given(j, FIELD(tokenizer_mode))) o->tokenizer_mode = r->rules == NN_RULES_OPENAI ? "openai" : "hf";
     if (strcmp(o->sampler, "ddim") != 0 && strcmp(o->sampler, "ddpm") != 0) {
-        return tn_fail(err, TN_EUNSUPPORTED, "%s: made with the sampler \"%s\", which is not built in (choose one with --sampler)", o->from_image,
-                       o->sampler);
+        return tn_fail(err, TN_EUNSUPPORTED,
+                       "%s: made with the sampler \"%s\", which is not built in (choose one with --sampler)",
+                       o->from_image, o->sampler);
     }
-    if (o->steps < 1 || o->width < 0 || o->height < 0 || !(o->guidance >= 0.0 && o->guidance <= 1000.0) || !(o->eta >= 0.0 && o->eta <= 1.0)) {
+    if (o->steps < 1 || o->width < 0 || o->height < 0 || !(o->guidance >= 0.0 && o->guidance <= 1000.0) ||
+        !(o->eta >= 0.0 && o->eta <= 1.0)) {
         return tn_fail(err, TN_EINPUT, "%s: the settings in it are out of range", o->from_image);
     }
     return 0;
@@ -113,7 +130,8 @@ static int settle(job *j, tn_err *err) {
         o->seed = (int64_t)(tn_entropy() & 0x7fffffff);
         opt_note(&o->common, "seed %" PRId64, o->seed);
     }
-    if (o->seed > INT64_MAX - o->batch) return tn_fail(err, TN_EUSAGE, "--seed %" PRId64 ": too large for %" PRId64 " pictures", o->seed, o->batch);
+    if (o->seed > INT64_MAX - o->batch)
+        return tn_fail(err, TN_EUSAGE, "--seed %" PRId64 ": too large for %" PRId64 " pictures", o->seed, o->batch);
     if (out_try_pictures(o->output, o->batch, err)) return -1;
     return o->save_latents ? out_try(o->save_latents, err) : 0;
 }
@@ -153,7 +171,8 @@ static int remark(job *j, tn_err *err) {
     bool guided = o->guidance != 1.0;
     if (!guided && o->negative[0]) opt_warn("--negative-prompt has no effect with --cfg-scale 1");
     if (prompt_remarks(j->model, "--prompt", o->prompt, rules(j), gen_length(j->model), err)) return -1;
-    if (guided && prompt_remarks(j->model, "--negative-prompt", o->negative, rules(j), gen_length(j->model), err)) return -1;
+    if (guided && prompt_remarks(j->model, "--negative-prompt", o->negative, rules(j), gen_length(j->model), err))
+        return -1;
     return prompt_unused(j->model, &j->words, o->prompt, guided ? o->negative : "", rules(j), err);
 }
 
@@ -166,8 +185,10 @@ static int model_name(const char *dir, char **name, tn_err *err) {
     if (meta_set(name, dir + start, end - start, err)) return -1;
     for (char *c = *name; *c; c++) { /* a text chunk must be UTF-8, a path need not be */
         size_t n = tn_utf8_length((const unsigned char *)c, strlen(c));
-        if (!n) *c = '?';
-        else c += n - 1;
+        if (!n)
+            *c = '?';
+        else
+            c += n - 1;
     }
     return 0;
 }
@@ -175,10 +196,17 @@ static int model_name(const char *dir, char **name, tn_err *err) {
 static int write_recipe(job *j, tn_err *err) {
     const generate_options *o = &j->o;
     meta_recipe *r = &j->now;
-    *r = (meta_recipe){.steps = o->steps, .seed = o->seed, .width = o->width, .height = o->height, .guidance = o->guidance, .eta = o->eta,
+    *r = (meta_recipe){.steps = o->steps,
+                       .seed = o->seed,
+                       .width = o->width,
+                       .height = o->height,
+                       .guidance = o->guidance,
+                       .eta = o->eta,
                        .rules = rules(j)};
     snprintf(r->sampler, sizeof r->sampler, "%s", o->sampler);
-    if (meta_set(&r->prompt, o->prompt, strlen(o->prompt), err) || meta_set(&r->negative, o->negative, strlen(o->negative), err)) return -1;
+    if (meta_set(&r->prompt, o->prompt, strlen(o->prompt), err) ||
+        meta_set(&r->negative, o->negative, strlen(o->negative), err))
+        return -1;
     if (model_name(j->o.model, &r->model, err) || nn_model_fingerprint(j->model, r->model_sha256, err)) return -1;
     for (int i = 0; i < j->words.n; i++) {
         if (meta_add_word(r, j->words.w[i].token, j->words.w[i].sha256, err)) return -1;
@@ -196,16 +224,18 @@ static bool same_hash(const char *a, const char *b) {
 static void compare_recipes(const job *j) {
     const meta_recipe *a = &j->made, *b = &j->now;
     if (a->model_sha256[0] && !same_hash(a->model_sha256, b->model_sha256)) {
-        opt_warn("%s was made with another model (%s %.10s, this is %s %.10s): the picture will differ", j->o.from_image,
-                 a->model ? a->model : "?", a->model_sha256, b->model, b->model_sha256);
+        opt_warn("%s was made with another model (%s %.10s, this is %s %.10s): the picture will differ",
+                 j->o.from_image, a->model ? a->model : "?", a->model_sha256, b->model, b->model_sha256);
     }
     for (int i = 0; i < a->nwords; i++) {
         int k = 0;
         while (k < b->nwords && strcmp(a->word[i].token, b->word[k].token) != 0) k++;
         if (k == b->nwords) {
-            opt_warn("%s was made with the learned word %s: give its file with --embedding", j->o.from_image, a->word[i].token);
+            opt_warn("%s was made with the learned word %s: give its file with --embedding", j->o.from_image,
+                     a->word[i].token);
         } else if (!same_hash(a->word[i].sha256, b->word[k].sha256)) {
-            opt_warn("%s was made with another file of the word %s: the picture will differ", j->o.from_image, a->word[i].token);
+            opt_warn("%s was made with another file of the word %s: the picture will differ", j->o.from_image,
+                     a->word[i].token);
         }
     }
 }
@@ -247,16 +277,32 @@ static void announce(const job *j, const char *path, int64_t seed, double second
 static int make_group(job *j, int64_t first, int64_t n, nn_image *images, tn_err *err) {
     const generate_options *o = &j->o;
     double start = tn_clock();
-    int64_t f = nn_vae_factor(j->model->vae), size = nn_unet_cfg(j->model->unet)->in_channels * (o->width / f) * (o->height / f);
-    gen_request r = {.prompt = o->prompt, .negative = o->negative, .learned = j->learned, .rows = j->nrows, .width = o->width,
-                     .height = o->height, .steps = o->steps, .guidance = o->guidance, .eta = o->eta, .sampler = o->sampler,
-                     .seed = (uint64_t)(o->seed + first), .count = n, .rules = rules(j), .progress = step_done, .arg = j,
+    int64_t f = nn_vae_factor(j->model->vae),
+            size = nn_unet_cfg(j->model->unet)->in_channels * (o->width / f) * (o->height / f);
+    gen_request r = {.prompt = o->prompt,
+                     .negative = o->negative,
+                     .learned = j->learned,
+                     .rows = j->nrows,
+                     .width = o->width,
+                     .height = o->height,
+                     .steps = o->steps,
+                     .guidance = o->guidance,
+                     .eta = o->eta,
+                     .sampler = o->sampler,
+                     .seed = (uint64_t)(o->seed + first),
+                     .count = n,
+                     .rules = rules(j),
+                     .progress = step_done,
+                     .arg = j,
                      .latents = j->latents ? j->latents + first * size : NULL};
     int bad = gen_pictures(&j->c, j->model, &r, images, err);
     double seconds = (tn_clock() - start) / (double)n;
     for (int64_t i = 0; i < n && !bad; i++) {
         char path[4096];
-        bad = out_picture_path(o->output, first + i, o->batch, path, sizeof path, err) || save(j, &images[i], path, o->seed + first + i, err) ? -1 : 0;
+        bad = out_picture_path(o->output, first + i, o->batch, path, sizeof path, err) ||
+                      save(j, &images[i], path, o->seed + first + i, err)
+                  ? -1
+                  : 0;
         if (!bad) announce(j, path, o->seed + first + i, seconds);
     }
     fflush(stdout);
@@ -305,7 +351,13 @@ static int generate(job *j, tn_err *err) {
 }
 
 static int run(int argc, char **argv) {
-    job j = {.o = {.output = "output.png", .sampler = "ddim", .tokenizer_mode = "hf", .steps = 20, .seed = -1, .batch = 1, .guidance = 7.5}};
+    job j = {.o = {.output = "output.png",
+                   .sampler = "ddim",
+                   .tokenizer_mode = "hf",
+                   .steps = 20,
+                   .seed = -1,
+                   .batch = 1,
+                   .guidance = 7.5}};
     tn_err err;
     int r = opt_parse(&cmd_generate, argc, argv, &j.o, j.given, NULL, &err);
     if (!r) {

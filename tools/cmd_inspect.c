@@ -16,14 +16,20 @@ typedef struct inspect_options {
 } inspect_options;
 
 static const opt_row rows[] = {
-    {"stats", OPT_FLAG, offsetof(inspect_options, stats), 0, 0, NULL, "smallest, largest and mean number, norm and count of NaN of each tensor"},
+    {"stats", OPT_FLAG, offsetof(inspect_options, stats), 0, 0, NULL,
+     "smallest, largest and mean number, norm and count of NaN of each tensor"},
     OPT_COMMON(inspect_options, common),
 };
 
 static int run(int argc, char **argv);
 const opt_command cmd_inspect = {
-    "inspect", "what is in a file or a model", "inspect [options] FILE|DIR",
-    "Reads model folders, safetensors, PNG and PPM pictures with their texts, JSON configurations.", rows, sizeof rows / sizeof *rows, run};
+    "inspect",
+    "what is in a file or a model",
+    "inspect [options] FILE|DIR",
+    "Reads model folders, safetensors, PNG and PPM pictures with their texts, JSON configurations.",
+    rows,
+    sizeof rows / sizeof *rows,
+    run};
 
 /* ---- safetensors ---- */
 
@@ -45,7 +51,8 @@ static void show_stats(report *r, const tn_st_tensor *t) {
         sum += v[i], squares += v[i] * v[i];
     }
     if (t->count > bad) {
-        report_number(r, "min", lo), report_number(r, "max", hi), report_number(r, "mean", sum / (double)(t->count - bad));
+        report_number(r, "min", lo), report_number(r, "max", hi),
+            report_number(r, "mean", sum / (double)(t->count - bad));
         report_number(r, "norm", sqrt(squares));
     }
     if (bad) report_int(r, "nan_or_infinite", bad);
@@ -56,7 +63,8 @@ static void show_stats(report *r, const tn_st_tensor *t) {
 static void show_tensor(report *r, const tn_st_tensor *t, bool stats) {
     char text[TN_ST_MAX_DIMS * 22 + 40];
     int used = snprintf(text, sizeof text, "%s [", tn_st_dtype_name(t->dtype));
-    for (int d = 0; d < t->ndim; d++) used += snprintf(text + used, sizeof text - (size_t)used, "%s%lld", d ? "," : "", (long long)t->shape[d]);
+    for (int d = 0; d < t->ndim; d++)
+        used += snprintf(text + used, sizeof text - (size_t)used, "%s%lld", d ? "," : "", (long long)t->shape[d]);
     snprintf(text + used, sizeof text - (size_t)used, "]");
     if (!r->json && !stats) {
         report_text(r, t->name, text);
@@ -83,7 +91,8 @@ static void show_safetensors(report *r, const tn_st *st, bool stats) {
         if (st->tensor[i].end > bytes) bytes = st->tensor[i].end;
     }
     report_text(r, "kind", "safetensors");
-    report_int(r, "tensors", (int64_t)st->n), report_int(r, "numbers", numbers), report_int(r, "data_bytes", (int64_t)bytes);
+    report_int(r, "tensors", (int64_t)st->n), report_int(r, "numbers", numbers),
+        report_int(r, "data_bytes", (int64_t)bytes);
     report_open(r, "metadata", '{');
     for (size_t i = 0; i < st->n_meta; i++) report_text(r, st->meta[i].key, st->meta[i].value);
     report_close(r, '}');
@@ -94,29 +103,39 @@ static void show_safetensors(report *r, const tn_st *st, bool stats) {
 
 /* ---- JSON ---- */
 
-/* The members of a configuration that are one value; a list of values on one line; what is nested deeper by its size. */
+/* The members of a configuration that are one value; a list of values on one line; what is nested deeper by its size.
+ */
 static void show_member(report *r, const tn_jval *v) {
     char line[400];
     switch (v->type) {
-    case TN_JSON_NULL: report_null(r, v->key); return;
-    case TN_JSON_BOOL: report_bool(r, v->key, v->boolean); return;
-    case TN_JSON_STRING: report_text(r, v->key, v->string); return;
+    case TN_JSON_NULL:
+        report_null(r, v->key);
+        return;
+    case TN_JSON_BOOL:
+        report_bool(r, v->key, v->boolean);
+        return;
+    case TN_JSON_STRING:
+        report_text(r, v->key, v->string);
+        return;
     case TN_JSON_NUMBER:
-        if (v->is_int) report_int(r, v->key, v->integer);
-        else report_number(r, v->key, v->number);
+        if (v->is_int)
+            report_int(r, v->key, v->integer);
+        else
+            report_number(r, v->key, v->number);
         return;
     case TN_JSON_ARRAY:
-    case TN_JSON_OBJECT: break;
+    case TN_JSON_OBJECT:
+        break;
     }
     size_t used = 0;
     line[0] = '\0';
     for (const tn_jval *e = v->type == TN_JSON_ARRAY ? v->child : NULL; e && used + 64 < sizeof line; e = e->next) {
         const char *comma = used ? ", " : "";
-        int n = e->type == TN_JSON_STRING ? snprintf(line + used, 64, "%s%.60s", comma, e->string)
-              : e->type == TN_JSON_NUMBER ? snprintf(line + used, 64, "%s%.9g", comma, e->number)
-              : e->type == TN_JSON_BOOL   ? snprintf(line + used, 64, "%s%s", comma, e->boolean ? "true" : "false")
-              : e->type == TN_JSON_NULL   ? snprintf(line + used, 64, "%snull", comma)
-                                          : snprintf(line + used, 64, "%s...", comma);
+        int n = e->type == TN_JSON_STRING   ? snprintf(line + used, 64, "%s%.60s", comma, e->string)
+                : e->type == TN_JSON_NUMBER ? snprintf(line + used, 64, "%s%.9g", comma, e->number)
+                : e->type == TN_JSON_BOOL   ? snprintf(line + used, 64, "%s%s", comma, e->boolean ? "true" : "false")
+                : e->type == TN_JSON_NULL   ? snprintf(line + used, 64, "%snull", comma)
+                                            : snprintf(line + used, 64, "%s...", comma);
         used += n < 64 ? (size_t)n : 63;
     }
     if (v->type == TN_JSON_OBJECT) snprintf(line, sizeof line, "{%zu members}", v->length);
@@ -177,7 +196,8 @@ static int show_weights(report *r, const char *dir, tn_err *err) {
         if (n < 12 || strcmp(list.name[i] + n - 12, ".safetensors") != 0) continue;
         char *path = nn_join(dir, list.name[i]);
         bad = path ? tn_st_open(path, 0, &st, err) : tn_fail(err, TN_ENOMEM, "out of memory");
-        for (size_t k = 0; st && k < st->n; k++) count[st->tensor[k].dtype] += st->tensor[k].count, total += st->tensor[k].count;
+        for (size_t k = 0; st && k < st->n; k++)
+            count[st->tensor[k].dtype] += st->tensor[k].count, total += st->tensor[k].count;
         files++;
         tn_st_close(st);
         free(path);
@@ -188,8 +208,10 @@ static int show_weights(report *r, const char *dir, tn_err *err) {
     for (int d = 0; d < TN_ST_DTYPES; d++) {
         char key[40];
         snprintf(key, sizeof key, "parameters_%s", tn_st_dtype_name((tn_st_dtype)d));
-        if (count[d] && count[d] != total) report_int(r, key, count[d]);
-        else if (count[d]) report_text(r, "dtype", tn_st_dtype_name((tn_st_dtype)d));
+        if (count[d] && count[d] != total)
+            report_int(r, key, count[d]);
+        else if (count[d])
+            report_text(r, "dtype", tn_st_dtype_name((tn_st_dtype)d));
     }
     if (files > 1) report_int(r, "files", files);
     return 0;
@@ -233,7 +255,8 @@ static int show_folder(report *r, const char *dir, tn_err *err) {
     char *index = nn_join(dir, "model_index.json"), *config = nn_join(dir, "config.json");
     bool pipeline = index && tn_exists(index), component = config && tn_exists(config);
     free(index), free(config);
-    if (!pipeline && !component) return tn_fail(err, TN_EINPUT, "%s: neither a model (model_index.json) nor a part of one (config.json)", dir);
+    if (!pipeline && !component)
+        return tn_fail(err, TN_EINPUT, "%s: neither a model (model_index.json) nor a part of one (config.json)", dir);
     report_text(r, "kind", pipeline ? "model" : "part of a model");
     if (!pipeline) return show_component(r, dir, err);
     if (nn_config_open(dir, "model_index.json", &doc, err)) return -1;
@@ -241,7 +264,8 @@ static int show_folder(report *r, const char *dir, tn_err *err) {
     if (class && class->type == TN_JSON_STRING) report_text(r, "class", class->string);
     int bad = 0;
     for (const tn_jval *m = tn_json_root(doc)->child; m && !bad; m = m->next) {
-        bool plain = strspn(m->key, "abcdefghijklmnopqrstuvwxyz_0123456789") == strlen(m->key); /* no way out of the folder */
+        bool plain =
+            strspn(m->key, "abcdefghijklmnopqrstuvwxyz_0123456789") == strlen(m->key); /* no way out of the folder */
         char *path = plain && m->type == TN_JSON_ARRAY && m->length == 2 ? nn_join(dir, m->key) : NULL;
         if (path && tn_is_dir(path)) {
             report_open(r, m->key, '{');

@@ -18,7 +18,8 @@ typedef struct tokenize_options {
 
 #define FIELD(name) offsetof(tokenize_options, name)
 static const opt_row rows[] = {
-    {"m,model,d,pretrained-model-name-or-path", OPT_TEXT, FIELD(model), 0, 0, "DIR", "model directory, or a folder with vocab.json and merges.txt"},
+    {"m,model,d,pretrained-model-name-or-path", OPT_TEXT, FIELD(model), 0, 0, "DIR",
+     "model directory, or a folder with vocab.json and merges.txt"},
     {"p,prompt", OPT_TEXT, FIELD(prompt), 0, 0, "TEXT", "the prompt; or as an argument"},
     {"embedding", OPT_LIST, FIELD(embedding), 0, 0, "[NAME=]FILE", "a learned word; may be repeated"},
     {"tokenizer-mode", OPT_TEXT, FIELD(mode), 0, 0, "hf|openai", "rules of the tokenizer (default: hf)"},
@@ -27,12 +28,16 @@ static const opt_row rows[] = {
 };
 
 static int run(int argc, char **argv);
-const opt_command cmd_tokenize = {
-    "tokenize", "the tokens of a prompt", "tokenize --model DIR [options] PROMPT",
-    "One line a token: position, id, text. \"</w>\" ends a word.", rows, sizeof rows / sizeof *rows, run};
+const opt_command cmd_tokenize = {"tokenize",
+                                  "the tokens of a prompt",
+                                  "tokenize --model DIR [options] PROMPT",
+                                  "One line a token: position, id, text. \"</w>\" ends a word.",
+                                  rows,
+                                  sizeof rows / sizeof *rows,
+                                  run};
 
-/* The tokenizer of a model directory, with as much of the model as learned words need; or that of a bare folder of vocabulary.
- * *length is how many tokens the text encoder reads. */
+/* The tokenizer of a model directory, with as much of the model as learned words need; or that of a bare folder of
+ * vocabulary. *length is how many tokens the text encoder reads. */
 static int load(const tokenize_options *o, nn_model **m, int *length, tn_err *err) {
     char *index = nn_join(o->model, "model_index.json");
     if (!index) return tn_fail(err, TN_ENOMEM, "out of memory");
@@ -87,7 +92,8 @@ static int tokenize(const tokenize_options *o, nn_model **m, emb_words *words, t
     int length = 0;
     nn_tokenizer_rules rules = strcmp(o->mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF;
     if (!o->model) return tn_fail(err, TN_EUSAGE, "--model is needed (a directory as diffusers saves it)");
-    if (!o->prompt) return tn_fail(err, TN_EUSAGE, "a prompt is needed (oneword tokenize --model DIR 'a photo of a cat')");
+    if (!o->prompt)
+        return tn_fail(err, TN_EUSAGE, "a prompt is needed (oneword tokenize --model DIR 'a photo of a cat')");
     for (int i = 0; i < o->embedding.n; i++) {
         if (emb_read_argument(o->embedding.item[i], words, err)) return -1;
     }
@@ -107,7 +113,8 @@ static int run(int argc, char **argv) {
     emb_words words = {0};
     tn_err err;
     int r = opt_parse(&cmd_tokenize, argc, argv, &o, NULL, &rest, &err);
-    if (!r && rest.n + (o.prompt != NULL) > 1) r = tn_fail(&err, TN_EUSAGE, "one prompt at a time (quote it: 'a photo of a cat')");
+    if (!r && rest.n + (o.prompt != NULL) > 1)
+        r = tn_fail(&err, TN_EUSAGE, "one prompt at a time (quote it: 'a photo of a cat')");
     if (!r) {
         if (rest.n) o.prompt = rest.item[0];
         r = tokenize(&o, &m, &words, &err);

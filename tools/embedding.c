@@ -47,21 +47,26 @@ static const char *format_of_names(const tn_st *st) {
     if (tn_st_find(st, "clip_l") || tn_st_find(st, "clip_g")) return "an embedding for SDXL (clip_l, clip_g)";
     for (size_t i = 0; i < st->n; i++) {
         if (strstr(st->tensor[i].name, "token_embedding.weight")) return "a whole text encoder";
-        if (strstr(st->tensor[i].name, "conv_in.weight") || strstr(st->tensor[i].name, "input_blocks.")) return "a whole model";
+        if (strstr(st->tensor[i].name, "conv_in.weight") || strstr(st->tensor[i].name, "input_blocks."))
+            return "a whole model";
     }
     return NULL;
 }
 
 static int read_word(const tn_st_tensor *t, const char *name, emb_words *words, tn_err *err) {
     if (t->ndim < 1 || t->ndim > 2 || t->count == 0) {
-        return tn_fail(err, TN_EINPUT, "%s: tensor \"%s\" is no learned word: expected shape [vectors, width] or [width]", t->file, t->name);
+        return tn_fail(err, TN_EINPUT,
+                       "%s: tensor \"%s\" is no learned word: expected shape [vectors, width] or [width]", t->file,
+                       t->name);
     }
     int64_t dim = t->shape[t->ndim - 1], n = t->ndim == 2 ? t->shape[0] : 1;
     float *v = malloc((size_t)t->count * sizeof *v);
     if (!v) return tn_fail(err, TN_ENOMEM, "%s: out of memory", t->file);
     int bad = tn_st_read_f32(t, v, err);
     for (int64_t i = 0; !bad && i < t->count; i++) {
-        if (!isfinite(v[i])) bad = tn_fail(err, TN_EINPUT, "%s: \"%s\" holds NaN or infinity (its training diverged?)", t->file, t->name);
+        if (!isfinite(v[i]))
+            bad =
+                tn_fail(err, TN_EINPUT, "%s: \"%s\" holds NaN or infinity (its training diverged?)", t->file, t->name);
     }
     if (!bad) bad = emb_append(words, name ? name : t->name, n, dim, v, err);
     free(v);
@@ -70,10 +75,13 @@ static int read_word(const tn_st_tensor *t, const char *name, emb_words *words, 
 
 static int read_words(const tn_st *st, const char *path, const char *name, emb_words *words, tn_err *err) {
     const char *format = format_of_names(st);
-    if (format) return tn_fail(err, TN_EUNSUPPORTED, "%s: %s, which is not read yet (learned_embeds.safetensors of diffusers is)", path, format);
+    if (format)
+        return tn_fail(err, TN_EUNSUPPORTED,
+                       "%s: %s, which is not read yet (learned_embeds.safetensors of diffusers is)", path, format);
     if (st->n == 0) return tn_fail(err, TN_EINPUT, "%s: holds no tensor", path);
     if (name && st->n > 1) {
-        return tn_fail(err, TN_EUSAGE, "%s: holds %zu words, so one name for it is not enough (leave out \"%s=\")", path, st->n, name);
+        return tn_fail(err, TN_EUSAGE, "%s: holds %zu words, so one name for it is not enough (leave out \"%s=\")",
+                       path, st->n, name);
     }
     for (size_t i = 0; i < st->n; i++) {
         if (read_word(&st->tensor[i], name, words, err)) return -1;
@@ -93,8 +101,10 @@ int emb_read(const char *path, const char *name, emb_words *words, tn_err *err) 
     if (tn_read_file(path, MAX_FILE, &bytes, &len, err)) return -1;
     const char *format = format_of_bytes(bytes, len);
     tn_st *st = NULL;
-    int bad = format ? tn_fail(err, TN_EUNSUPPORTED, "%s: %s, which is not read yet (learned_embeds.safetensors of diffusers is)", path, format)
-                     : tn_st_parse(bytes, len, path, &st, err);
+    int bad = format
+                  ? tn_fail(err, TN_EUNSUPPORTED,
+                            "%s: %s, which is not read yet (learned_embeds.safetensors of diffusers is)", path, format)
+                  : tn_st_parse(bytes, len, path, &st, err);
     if (!bad) bad = read_words(st, path, name, words, err);
     tn_st_close(st);
     tn_sha256 sha;
@@ -124,8 +134,10 @@ int emb_read_argument(const char *argument, emb_words *words, tn_err *err) {
 
 /* Whose vectors have this width. */
 static const char *family(int64_t dim) {
-    return dim == 768 ? " (made for Stable Diffusion 1.x?)" : dim == 1024 ? " (made for Stable Diffusion 2.x?)"
-         : dim == 1280 ? " (made for LDM or SDXL?)" : " (made for another model?)";
+    return dim == 768    ? " (made for Stable Diffusion 1.x?)"
+           : dim == 1024 ? " (made for Stable Diffusion 2.x?)"
+           : dim == 1280 ? " (made for LDM or SDXL?)"
+                         : " (made for another model?)";
 }
 
 int emb_register(nn_model *m, const emb_words *words, float **learned, int64_t *rows, tn_err *err) {
@@ -133,13 +145,15 @@ int emb_register(nn_model *m, const emb_words *words, float **learned, int64_t *
     for (int i = 0; i < words->n; i++) {
         const emb_word *w = &words->w[i];
         if (w->dim != width) {
-            return tn_fail(err, TN_EINPUT, "the word %s has vectors of width %lld, but this model's text encoder has width %lld%s", w->token,
-                           (long long)w->dim, (long long)width, family(w->dim));
+            return tn_fail(err, TN_EINPUT,
+                           "the word %s has vectors of width %lld, but this model's text encoder has width %lld%s",
+                           w->token, (long long)w->dim, (long long)width, family(w->dim));
         }
         total += w->n;
     }
     float *v = NULL;
-    if (total && !(v = malloc((size_t)(total * width) * sizeof *v))) return tn_fail(err, TN_ENOMEM, "out of memory for learned words");
+    if (total && !(v = malloc((size_t)(total * width) * sizeof *v)))
+        return tn_fail(err, TN_ENOMEM, "out of memory for learned words");
     int64_t at = 0;
     for (int i = 0; i < words->n; i++) {
         const emb_word *w = &words->w[i];

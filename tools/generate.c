@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Latent pixels of one batch: a picture of 512 x 512 alone, up to sixteen of 64 x 64. Larger batches read each weight less often
- * for a picture, which matters only where the pictures are small, and cost memory. */
+/* Latent pixels of one batch: a picture of 512 x 512 alone, up to sixteen of 64 x 64. Larger batches read each weight
+ * less often for a picture, which matters only where the pictures are small, and cost memory. */
 enum { BATCH_LATENT_PIXELS = 4096, MAX_BATCH = 16 };
 
 int64_t gen_native_size(const nn_model *m) {
@@ -25,15 +25,16 @@ static int check_side(const char *name, int64_t side, int64_t factor, tn_err *er
     if (side >= factor && side % factor == 0) return 0;
     int64_t nearest = (side + factor / 2) / factor * factor;
     if (nearest < factor) nearest = factor;
-    return tn_fail(err, TN_EUSAGE, "%s %lld: expected a multiple of %lld for this model (the nearest is %lld)", name, (long long)side,
-                   (long long)factor, (long long)nearest);
+    return tn_fail(err, TN_EUSAGE, "%s %lld: expected a multiple of %lld for this model (the nearest is %lld)", name,
+                   (long long)side, (long long)factor, (long long)nearest);
 }
 
 int gen_check_size(const nn_model *m, int64_t width, int64_t height, tn_err *err) {
     int64_t factor = nn_vae_factor(m->vae);
     if (check_side("width", width, factor, err) || check_side("height", height, factor, err)) return -1;
     if (width <= NN_IMAGE_MAX_PIXELS / height) return 0;
-    return tn_fail(err, TN_EUSAGE, "%lld x %lld: pictures have at most %d pixels", (long long)width, (long long)height, NN_IMAGE_MAX_PIXELS);
+    return tn_fail(err, TN_EUSAGE, "%lld x %lld: pictures have at most %d pixels", (long long)width, (long long)height,
+                   NN_IMAGE_MAX_PIXELS);
 }
 
 /* ---- schedule ---- */
@@ -82,7 +83,8 @@ int gen_tokenize(const nn_model *m, const char *prompt, nn_tokenizer_rules rules
     return nn_tokenizer_encode(m->tokenizer, prompt, strlen(prompt), rules, gen_length(m), out, err);
 }
 
-/* Appends a prompt's ids at to, moving learned words behind the text encoder's own table where the tokenizer's is shorter. */
+/* Appends a prompt's ids at to, moving learned words behind the text encoder's own table where the tokenizer's is
+ * shorter. */
 static int put_ids(const nn_model *m, const char *prompt, nn_tokenizer_rules rules, int64_t *to, tn_err *err) {
     nn_tokens t;
     int64_t known = nn_tokenizer_get_facts(m->tokenizer).file_size, rows = m->text->cfg.vocab;
@@ -133,7 +135,8 @@ static int encode_prompts(gen_run *g, tn_err *err) {
     int bad = ids && g->context ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for a prompt");
     if (!bad) bad = put_ids(g->m, r->prompt, r->rules, ids, err);
     if (!bad && g->guided) bad = put_ids(g->m, r->negative ? r->negative : "", r->rules, ids + g->L, err);
-    if (!bad) bad = nn_encode_text(g->c, g->m->text, ids, g->guided ? 2 : 1, g->L, r->learned, r->rows, g->context, err);
+    if (!bad)
+        bad = nn_encode_text(g->c, g->m->text, ids, g->guided ? 2 : 1, g->L, r->learned, r->rows, g->context, err);
     free(ids);
     return bad;
 }
@@ -145,7 +148,8 @@ static int allocate(gen_run *g, tn_err *err) {
     g->latent = malloc(batch * (size_t)g->n * sizeof *g->latent);
     g->image = malloc(3 * (size_t)(g->width * g->height) * sizeof *g->image);
     g->rng = malloc(batch * sizeof *g->rng);
-    if (!g->cond || !g->uncond || !g->latent || !g->image || !g->rng) return tn_fail(err, TN_ENOMEM, "out of memory for pictures");
+    if (!g->cond || !g->uncond || !g->latent || !g->image || !g->rng)
+        return tn_fail(err, TN_ENOMEM, "out of memory for pictures");
     for (size_t i = 0; i < batch; i++) {
         memcpy(g->cond + i * text, g->context, text * sizeof *g->cond);
         if (g->guided) memcpy(g->uncond + i * text, g->context + text, text * sizeof *g->uncond);
@@ -169,9 +173,19 @@ static int make_batch(gen_run *g, int64_t B, nn_image *out, tn_err *err) {
         tn_rng_seed(&g->rng[i], g->r->seed + (uint64_t)(g->first + i));
         tn_rng_randn(&g->rng[i], g->latent + i * g->n, (size_t)g->n);
     }
-    nn_sampling s = {.unet = g->m->unet, .sampler = &sampler, .B = B, .h = g->h, .w = g->w, .cond = g->cond,
-                     .uncond = g->guided ? g->uncond : NULL, .L = g->L, .D = g->D, .guidance = (float)g->r->guidance,
-                     .noise = draw, .after = after, .arg = g};
+    nn_sampling s = {.unet = g->m->unet,
+                     .sampler = &sampler,
+                     .B = B,
+                     .h = g->h,
+                     .w = g->w,
+                     .cond = g->cond,
+                     .uncond = g->guided ? g->uncond : NULL,
+                     .L = g->L,
+                     .D = g->D,
+                     .guidance = (float)g->r->guidance,
+                     .noise = draw,
+                     .after = after,
+                     .arg = g};
     g->steps_total = (g->r->count + g->batch - 1) / g->batch * sampler.n_steps;
     int bad = nn_sample(g->c, &s, g->latent, err);
     nn_sampler_free(&sampler);
@@ -183,7 +197,8 @@ static int prepare(gen_run *g, tn_err *err) {
     nn_schedule_config config;
     const gen_request *r = g->r;
     if (gen_check_size(g->m, g->width, g->height, err)) return -1;
-    if (r->steps < 1 || r->steps > 1000000) return tn_fail(err, TN_EUSAGE, "steps: expected at least 1, got %lld", (long long)r->steps);
+    if (r->steps < 1 || r->steps > 1000000)
+        return tn_fail(err, TN_EUSAGE, "steps: expected at least 1, got %lld", (long long)r->steps);
     int64_t f = nn_vae_factor(g->m->vae);
     g->h = g->height / f, g->w = g->width / f, g->n = nn_unet_cfg(g->m->unet)->in_channels * g->h * g->w;
     g->batch = gen_batch(g->m, g->width, g->height);
@@ -197,7 +212,8 @@ static int prepare(gen_run *g, tn_err *err) {
 
 int gen_pictures(tn_ctx *c, nn_model *m, const gen_request *r, nn_image *out, tn_err *err) {
     int64_t native = gen_native_size(m);
-    gen_run g = {.c = c, .m = m, .r = r, .width = r->width ? r->width : native, .height = r->height ? r->height : native};
+    gen_run g = {
+        .c = c, .m = m, .r = r, .width = r->width ? r->width : native, .height = r->height ? r->height : native};
     for (int64_t i = 0; i < r->count; i++) out[i] = (nn_image){0};
     int bad = prepare(&g, err);
     for (; !bad && g.first < r->count; g.first += g.batch) {

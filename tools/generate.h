@@ -1,4 +1,5 @@
-/* From a prompt to pictures: the part of `generate` that training's validation pictures, `eval` and `selftest` use too. */
+/* From a prompt to pictures: the part of `generate` that training's validation pictures, `eval` and `selftest` use too.
+ */
 #ifndef TOOLS_GENERATE_H
 #define TOOLS_GENERATE_H
 
@@ -7,9 +8,10 @@
 
 typedef struct gen_request {
     const char *prompt, *negative; /* negative NULL: "" */
-    const float *learned;          /* [rows, width]: vectors behind the vocabulary, whose placeholders are in the model's tokenizer; */
-    int64_t rows;                  /* NULL and 0: none */
-    int64_t width, height;         /* pixels, multiples of the autoencoder's factor; 0: the size the model was made for */
+    const float
+        *learned; /* [rows, width]: vectors behind the vocabulary, whose placeholders are in the model's tokenizer; */
+    int64_t rows; /* NULL and 0: none */
+    int64_t width, height; /* pixels, multiples of the autoencoder's factor; 0: the size the model was made for */
     int64_t steps;
     double guidance;     /* 1: the negative prompt is not used */
     double eta;          /* of DDIM, 0 to 1 */
@@ -23,19 +25,21 @@ typedef struct gen_request {
     float *latents; /* [count, channels, h, w], filled with what the decoder gets; NULL: not wanted */
 } gen_request;
 
-/* out[0..count) are made; the caller frees each with nn_image_free. On failure none is left. A picture does not depend on count:
- * picture i is bit for bit the one made alone with seed + i. Nothing is printed. TN_EUSAGE: a size that does not fit; TN_ENUMERIC:
- * the latent or the picture is not finite; TN_EINPUT, TN_EUNSUPPORTED: the model's scheduler; TN_ENOMEM. */
+/* out[0..count) are made; the caller frees each with nn_image_free. On failure none is left. A picture does not depend
+ * on count: picture i is bit for bit the one made alone with seed + i. Nothing is printed. TN_EUSAGE: a size that does
+ * not fit; TN_ENUMERIC: the latent or the picture is not finite; TN_EINPUT, TN_EUNSUPPORTED: the model's scheduler;
+ * TN_ENOMEM. */
 int gen_pictures(tn_ctx *c, nn_model *m, const gen_request *r, nn_image *out, tn_err *err);
 
 /* How many pictures of a size are made at once: bounds the memory, whatever `count` is. */
 int64_t gen_batch(const nn_model *m, int64_t width, int64_t height);
 /* Width and height of the pictures the model was made for: sample_size of the UNet times the autoencoder's factor. */
 int64_t gen_native_size(const nn_model *m);
-/* TN_EUSAGE naming the nearest valid size where a side is not a multiple of the autoencoder's factor, or is too large. */
+/* TN_EUSAGE naming the nearest valid size where a side is not a multiple of the autoencoder's factor, or is too large.
+ */
 int gen_check_size(const nn_model *m, int64_t width, int64_t height, tn_err *err);
-/* The schedule of the model's files for a sampler ("ddim" or "ddpm"), as Stable Diffusion's pipeline reads it. `named`, 64 bytes
- * or NULL, receives the class that the files name. */
+/* The schedule of the model's files for a sampler ("ddim" or "ddpm"), as Stable Diffusion's pipeline reads it. `named`,
+ * 64 bytes or NULL, receives the class that the files name. */
 int gen_schedule(const nn_model *m, const char *sampler, nn_schedule_config *config, char *named, tn_err *err);
 /* How many tokens of a prompt the text encoder reads, start and end included. */
 int gen_length(const nn_model *m);

@@ -68,8 +68,10 @@ static void put_value(text *t, const char *value) {
     }
     put(t, "\"");
     for (const char *c = value; *c; c++) {
-        if (*c == '\n') put(t, "\\n");
-        else put(t, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
+        if (*c == '\n')
+            put(t, "\\n");
+        else
+            put(t, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
     }
     put(t, "\"");
 }
@@ -89,14 +91,16 @@ static char *parameters(const meta_recipe *r) {
     upper(r->sampler, sampler);
     put(&t, "%s\n", or_empty(r->prompt));
     if (or_empty(r->negative)[0]) put(&t, "Negative prompt: %s\n", r->negative);
-    put(&t, "Steps: %lld, Sampler: %s, CFG scale: %.10g, Seed: %lld, Size: %lldx%lld", (long long)r->steps, sampler, r->guidance,
-        (long long)r->seed, (long long)r->width, (long long)r->height);
+    put(&t, "Steps: %lld, Sampler: %s, CFG scale: %.10g, Seed: %lld, Size: %lldx%lld", (long long)r->steps, sampler,
+        r->guidance, (long long)r->seed, (long long)r->width, (long long)r->height);
     if (r->model_sha256[0]) put(&t, ", Model hash: %.10s", r->model_sha256);
     if (r->model) put(&t, ", Model: "), put_value(&t, r->model);
     if (r->eta != 0.0) put(&t, ", Eta: %.10g", r->eta);
     for (int i = 0; i < r->nwords; i++) put(&hashes, "%s%s: %.12s", i ? ", " : "", r->word[i].token, r->word[i].sha256);
-    if (!hashes.s) free(t.s), t.s = NULL;
-    else if (r->nwords) put(&t, ", TI hashes: "), put_value(&t, hashes.s);
+    if (!hashes.s)
+        free(t.s), t.s = NULL;
+    else if (r->nwords)
+        put(&t, ", TI hashes: "), put_value(&t, hashes.s);
     put(&t, ", Version: oneword %s", ONEWORD_VERSION);
     free(hashes.s);
     return t.s;
@@ -108,7 +112,8 @@ static char *json(const meta_recipe *r) {
     tn_jw_open(&w, NULL, '{');
     tn_jw_int(&w, "v", 1), tn_jw_string(&w, "version", ONEWORD_VERSION);
     tn_jw_string(&w, "prompt", or_empty(r->prompt)), tn_jw_string(&w, "negative_prompt", or_empty(r->negative));
-    tn_jw_int(&w, "steps", r->steps), tn_jw_string(&w, "sampler", r->sampler), tn_jw_number(&w, "cfg_scale", r->guidance);
+    tn_jw_int(&w, "steps", r->steps), tn_jw_string(&w, "sampler", r->sampler),
+        tn_jw_number(&w, "cfg_scale", r->guidance);
     tn_jw_number(&w, "eta", r->eta), tn_jw_int(&w, "seed", r->seed);
     tn_jw_int(&w, "width", r->width), tn_jw_int(&w, "height", r->height);
     tn_jw_string(&w, "tokenizer_mode", r->rules == NN_RULES_OPENAI ? "openai" : "hf");
@@ -176,17 +181,23 @@ static int parse_json(const char *s, const char *name, meta_recipe *r, tn_err *e
     const tn_jval *v = tn_json_root(doc);
     char mode[8] = "";
     int bad = get_text(v, "prompt", name, &r->prompt, err) || get_text(v, "negative_prompt", name, &r->negative, err) ||
-              get_text(v, "model", name, &r->model, err) || get_chars(v, "model_sha256", name, r->model_sha256, sizeof r->model_sha256, err) ||
-              get_chars(v, "sampler", name, r->sampler, sizeof r->sampler, err) || get_chars(v, "tokenizer_mode", name, mode, sizeof mode, err) ||
-              get_int(v, "steps", name, &r->steps, err) || get_int(v, "seed", name, &r->seed, err) ||
-              get_int(v, "width", name, &r->width, err) || get_int(v, "height", name, &r->height, err) ||
-              get_number(v, "cfg_scale", name, &r->guidance, err) || get_number(v, "eta", name, &r->eta, err) ? -1 : 0;
+                      get_text(v, "model", name, &r->model, err) ||
+                      get_chars(v, "model_sha256", name, r->model_sha256, sizeof r->model_sha256, err) ||
+                      get_chars(v, "sampler", name, r->sampler, sizeof r->sampler, err) ||
+                      get_chars(v, "tokenizer_mode", name, mode, sizeof mode, err) ||
+                      get_int(v, "steps", name, &r->steps, err) || get_int(v, "seed", name, &r->seed, err) ||
+                      get_int(v, "width", name, &r->width, err) || get_int(v, "height", name, &r->height, err) ||
+                      get_number(v, "cfg_scale", name, &r->guidance, err) || get_number(v, "eta", name, &r->eta, err)
+                  ? -1
+                  : 0;
     if (mode[0]) r->rules = strcmp(mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF;
     const tn_jval *list = tn_json_get(v, "embeddings");
     for (const tn_jval *e = list && list->type == TN_JSON_ARRAY ? list->child : NULL; e && !bad; e = e->next) {
         const tn_jval *token = tn_json_get(e, "token"), *sha = tn_json_get(e, "sha256");
-        if (!token || token->type != TN_JSON_STRING || !sha || sha->type != TN_JSON_STRING) bad = misfit(name, "embeddings", "tokens with hashes", err);
-        else bad = meta_add_word(r, token->string, sha->string, err);
+        if (!token || token->type != TN_JSON_STRING || !sha || sha->type != TN_JSON_STRING)
+            bad = misfit(name, "embeddings", "tokens with hashes", err);
+        else
+            bad = meta_add_word(r, token->string, sha->string, err);
     }
     tn_json_free(doc);
     return bad;
@@ -194,7 +205,8 @@ static int parse_json(const char *s, const char *name, meta_recipe *r, tn_err *e
 
 /* ---- reading: parameters ---- */
 
-/* One "Key: value" of the last line at *p, value unquoted into an allocated text; *p moves behind the comma. 1 at the end. */
+/* One "Key: value" of the last line at *p, value unquoted into an allocated text; *p moves behind the comma. 1 at the
+ * end. */
 static int next_setting(const char **p, char key[32], char **value, tn_err *err) {
     const char *s = *p + strspn(*p, " ,");
     size_t n = strcspn(s, ":,");
@@ -245,23 +257,28 @@ static int take_setting(const char *key, const char *value, const char *name, me
         const char *key;
         size_t field;
         bool whole;
-    } numbers[] = {{"Steps", offsetof(meta_recipe, steps), true}, {"Seed", offsetof(meta_recipe, seed), true},
-                   {"CFG scale", offsetof(meta_recipe, guidance), false}, {"Eta", offsetof(meta_recipe, eta), false}};
+    } numbers[] = {{"Steps", offsetof(meta_recipe, steps), true},
+                   {"Seed", offsetof(meta_recipe, seed), true},
+                   {"CFG scale", offsetof(meta_recipe, guidance), false},
+                   {"Eta", offsetof(meta_recipe, eta), false}};
     size_t len = strlen(value);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (strcmp(key, numbers[i].key) != 0) continue;
         void *field = (char *)r + numbers[i].field;
-        bool ok = numbers[i].whole ? tn_parse_int64(value, len, field) && *(int64_t *)field >= 0 : tn_parse_double(value, len, field);
+        bool ok = numbers[i].whole ? tn_parse_int64(value, len, field) && *(int64_t *)field >= 0
+                                   : tn_parse_double(value, len, field);
         return ok ? 0 : misfit(name, key, "a number", err);
     }
     if (strcmp(key, "Size") == 0) {
         size_t x = strcspn(value, "x");
-        bool ok = value[x] && tn_parse_int64(value, x, &r->width) && tn_parse_int64(value + x + 1, len - x - 1, &r->height);
+        bool ok =
+            value[x] && tn_parse_int64(value, x, &r->width) && tn_parse_int64(value + x + 1, len - x - 1, &r->height);
         return ok && r->width > 0 && r->height > 0 ? 0 : misfit(name, key, "WIDTHxHEIGHT", err);
     }
     if (strcmp(key, "Sampler") == 0) {
         snprintf(r->sampler, sizeof r->sampler, "%s", value);
-        for (char *c = r->sampler; (strcmp(value, "DDIM") == 0 || strcmp(value, "DDPM") == 0) && *c; c++) *c = (char)(*c - 'A' + 'a');
+        for (char *c = r->sampler; (strcmp(value, "DDIM") == 0 || strcmp(value, "DDPM") == 0) && *c; c++)
+            *c = (char)(*c - 'A' + 'a');
     } else if (strcmp(key, "Model hash") == 0) {
         snprintf(r->model_sha256, sizeof r->model_sha256, "%s", value);
     } else if (strcmp(key, "Model") == 0) {
@@ -281,8 +298,10 @@ static size_t trimmed(const char *s, size_t n) {
 int meta_parse_parameters(const char *s, const char *name, meta_recipe *r, tn_err *err) {
     size_t len = trimmed(s, strlen(s)), last = len;
     while (last && s[last - 1] != '\n') last--;
-    if (strncmp(s + last, "Steps:", 6) != 0) return tn_fail(err, TN_EINPUT, "%s: its last line of parameters does not begin with \"Steps:\"", name);
-    if (len - last > MAX_SETTINGS) return tn_fail(err, TN_EINPUT, "%s: more than %d bytes of settings in its parameters", name, MAX_SETTINGS);
+    if (strncmp(s + last, "Steps:", 6) != 0)
+        return tn_fail(err, TN_EINPUT, "%s: its last line of parameters does not begin with \"Steps:\"", name);
+    if (len - last > MAX_SETTINGS)
+        return tn_fail(err, TN_EINPUT, "%s: more than %d bytes of settings in its parameters", name, MAX_SETTINGS);
     static const char mark[] = "Negative prompt:";
     size_t prompt = last;
     for (size_t i = 0; i < last; i += strcspn(s + i, "\n") + 1) {
@@ -309,10 +328,16 @@ int meta_read(const char *path, meta_recipe *r, tn_err *err) {
     nn_texts texts = {0};
     if (tn_read_file(path, MAX_FILE, &bytes, &len, err)) return -1;
     int bad = nn_png_texts((const unsigned char *)bytes, len, path, &texts, err);
-    const char *own = bad ? NULL : nn_texts_find(&texts, "oneword"), *common = bad ? NULL : nn_texts_find(&texts, "parameters");
-    if (own) bad = parse_json(own, path, r, err);
-    else if (common) bad = meta_parse_parameters(common, path, r, err);
-    else if (!bad) bad = tn_fail(err, TN_EINPUT, "%s: the picture does not say how it was made (no text \"oneword\" or \"parameters\" in it)", path);
+    const char *own = bad ? NULL : nn_texts_find(&texts, "oneword"),
+               *common = bad ? NULL : nn_texts_find(&texts, "parameters");
+    if (own)
+        bad = parse_json(own, path, r, err);
+    else if (common)
+        bad = meta_parse_parameters(common, path, r, err);
+    else if (!bad)
+        bad =
+            tn_fail(err, TN_EINPUT,
+                    "%s: the picture does not say how it was made (no text \"oneword\" or \"parameters\" in it)", path);
     nn_texts_free(&texts);
     free(bytes);
     return bad;

@@ -3,9 +3,10 @@
  * `parameters` is the text that AUTOMATIC1111's web UI writes and that picture sites and other programs read:
  *     PROMPT
  *     Negative prompt: NEGATIVE
- *     Steps: 20, Sampler: DDIM, CFG scale: 7.5, Seed: 1, Size: 512x512, Model hash: ..., Model: ..., TI hashes: ..., Version: ...
- * (values with a comma, a colon or a line end in quotes, as JSON strings). It is ambiguous for some prompts and has no place for
- * some settings, so `oneword` holds the same again as JSON, and more; it is what counts where both are there. */
+ *     Steps: 20, Sampler: DDIM, CFG scale: 7.5, Seed: 1, Size: 512x512, Model hash: ..., Model: ..., TI hashes: ...,
+ * Version: ... (values with a comma, a colon or a line end in quotes, as JSON strings). It is ambiguous for some
+ * prompts and has no place for some settings, so `oneword` holds the same again as JSON, and more; it is what counts
+ * where both are there. */
 #ifndef TOOLS_METADATA_H
 #define TOOLS_METADATA_H
 
@@ -36,8 +37,8 @@ int meta_set(char **field, const char *text, size_t n, tn_err *err);
 
 /* The two chunks of a recipe; the values are allocated. TN_ENOMEM. */
 int meta_texts(const meta_recipe *r, nn_text texts[2], tn_err *err);
-/* Reads the recipe of a PNG. What it does not state stays as it is in *r, which is valid afterwards also on failure. TN_EINPUT where
- * there is none or it cannot be understood. */
+/* Reads the recipe of a PNG. What it does not state stays as it is in *r, which is valid afterwards also on failure.
+ * TN_EINPUT where there is none or it cannot be understood. */
 int meta_read(const char *path, meta_recipe *r, tn_err *err);
 /* The `parameters` text alone; `name` is for messages. */
 int meta_parse_parameters(const char *text, const char *name, meta_recipe *r, tn_err *err);

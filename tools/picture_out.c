@@ -48,7 +48,8 @@ int out_try_pictures(const char *output, int64_t count, tn_err *err) {
     static const char *const others[] = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"};
     char path[4096];
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        if (ends_with(output, others[i])) return tn_fail(err, TN_EUNSUPPORTED, "--output %s: pictures are written as .png or .ppm", output);
+        if (ends_with(output, others[i]))
+            return tn_fail(err, TN_EUNSUPPORTED, "--output %s: pictures are written as .png or .ppm", output);
     }
     for (int64_t i = 0; i < count; i++) {
         if (out_picture_path(output, i, count, path, sizeof path, err) || out_try(path, err)) return -1;

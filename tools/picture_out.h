@@ -4,8 +4,8 @@
 
 #include "nn/image/png.h"
 
-/* The path of picture i of `count`: its number in place of %d or %03d in `output`, else, where there are several, "-i" in front of
- * the ending. TN_EUSAGE where it does not fit. */
+/* The path of picture i of `count`: its number in place of %d or %03d in `output`, else, where there are several, "-i"
+ * in front of the ending. TN_EUSAGE where it does not fit. */
 int out_picture_path(const char *output, int64_t i, int64_t count, char *path, size_t cap, tn_err *err);
 /* Whether a file can be written there, found out by starting to; leaves nothing behind. TN_EIO. */
 int out_try(const char *path, tn_err *err);

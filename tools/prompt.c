@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* CLIP's vocabulary has 49408 tokens: its pieces of words occur in the training of any model that uses it. A vocabulary much
- * smaller than that is a list of the words of a small world, each one token, and what is not in the list was never trained. */
+/* CLIP's vocabulary has 49408 tokens: its pieces of words occur in the training of any model that uses it. A vocabulary
+ * much smaller than that is a list of the words of a small world, each one token, and what is not in the list was never
+ * trained. */
 enum { SMALL_VOCABULARY = 20000 };
 
 int prompt_check(const char *what, const char *prompt, tn_err *err) {
@@ -26,7 +27,8 @@ char *prompt_text(const nn_model *m, const int32_t *ids, int from, int to) {
     for (int i = from; s && i < to; i++) {
         const char *t = nn_tokenizer_text(m->tokenizer, ids[i]);
         size_t n = strlen(t);
-        bool last = n > tail && strcmp(t + n - tail, end) == 0, added = ids[i] >= nn_tokenizer_get_facts(m->tokenizer).file_size;
+        bool last = n > tail && strcmp(t + n - tail, end) == 0,
+             added = ids[i] >= nn_tokenizer_get_facts(m->tokenizer).file_size;
         if (last) n -= tail;
         memcpy(s + len, t, n), len += n;
         if ((last || added) && i + 1 < to) s[len++] = ' ';
@@ -36,8 +38,8 @@ char *prompt_text(const nn_model *m, const int32_t *ids, int from, int to) {
 }
 
 /* Encodes again without the limit, to say what was lost. */
-static int warn_truncated(const nn_model *m, const char *what, const char *prompt, nn_tokenizer_rules rules, const nn_tokens *kept,
-                          tn_err *err) {
+static int warn_truncated(const nn_model *m, const char *what, const char *prompt, nn_tokenizer_rules rules,
+                          const nn_tokens *kept, tn_err *err) {
     nn_tokens all;
     if (nn_tokenizer_encode(m->tokenizer, prompt, strlen(prompt), rules, kept->n_total, &all, err)) return -1;
     char *lost = prompt_text(m, all.ids, kept->n_real - 1, all.n_real - 1);
@@ -61,30 +63,36 @@ static void warn_pieces(const nn_model *m, const char *what, const nn_tokens *t)
         memcpy(words + used, t->split[i].text, n + 1), used += n;
     }
     if (used) {
-        opt_warn("%s: not in the small vocabulary of this model (%d tokens): %s; such a word falls apart into pieces that it was never "
-                 "trained with, and means nothing to it", what, vocabulary, words);
+        opt_warn("%s: not in the small vocabulary of this model (%d tokens): %s; such a word falls apart into pieces "
+                 "that it was never "
+                 "trained with, and means nothing to it",
+                 what, vocabulary, words);
     }
 }
 
-int prompt_remarks(const nn_model *m, const char *what, const char *prompt, nn_tokenizer_rules rules, int length, tn_err *err) {
+int prompt_remarks(const nn_model *m, const char *what, const char *prompt, nn_tokenizer_rules rules, int length,
+                   tn_err *err) {
     nn_tokens t;
-    if (nn_tokenizer_encode(m->tokenizer, prompt, strlen(prompt), rules, length, &t, err)) return tn_fail_in(err, "%s", what);
+    if (nn_tokenizer_encode(m->tokenizer, prompt, strlen(prompt), rules, length, &t, err))
+        return tn_fail_in(err, "%s", what);
     int bad = t.n_total > t.n_real ? warn_truncated(m, what, prompt, rules, &t, err) : 0;
-    if (t.near_miss) opt_warn("%s: \"%s\" is not the word %s: upper and lower case differ", what, t.near_miss, t.near_miss_of);
+    if (t.near_miss)
+        opt_warn("%s: \"%s\" is not the word %s: upper and lower case differ", what, t.near_miss, t.near_miss_of);
     warn_pieces(m, what, &t);
     nn_tokens_free(&t);
     return bad;
 }
 
-int prompt_unused(const nn_model *m, const emb_words *words, const char *prompt, const char *negative, nn_tokenizer_rules rules,
-                  tn_err *err) {
+int prompt_unused(const nn_model *m, const emb_words *words, const char *prompt, const char *negative,
+                  nn_tokenizer_rules rules, tn_err *err) {
     nn_tokens t[2] = {{0}, {0}};
     int bad = gen_tokenize(m, prompt, rules, &t[0], err) || gen_tokenize(m, negative, rules, &t[1], err) ? -1 : 0;
     int64_t first = nn_tokenizer_get_facts(m->tokenizer).file_size;
     for (int i = 0; !bad && i < words->n; first += words->w[i].n, i++) {
         bool found = false;
         for (int j = 0; j < 2; j++) {
-            for (int k = 0; k < t[j].n_real; k++) found = found || (t[j].ids[k] >= first && t[j].ids[k] < first + words->w[i].n);
+            for (int k = 0; k < t[j].n_real; k++)
+                found = found || (t[j].ids[k] >= first && t[j].ids[k] < first + words->w[i].n);
         }
         if (!found) opt_warn("the prompt does not contain the learned word %s", words->w[i].token);
     }

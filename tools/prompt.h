@@ -8,13 +8,14 @@
 /* TN_EUSAGE where a prompt is not UTF-8; `what` ("--prompt") is for the message. */
 int prompt_check(const char *what, const char *prompt, tn_err *err);
 
-/* Warns (opt_warn) where the prompt is longer than the text encoder reads, with the lost part; where a placeholder is spelt with
- * other upper and lower case; where words fall apart and the vocabulary is so small that their pieces were never trained. `length`
- * is that of gen_tokenize, gen_length. */
-int prompt_remarks(const nn_model *m, const char *what, const char *prompt, nn_tokenizer_rules rules, int length, tn_err *err);
+/* Warns (opt_warn) where the prompt is longer than the text encoder reads, with the lost part; where a placeholder is
+ * spelt with other upper and lower case; where words fall apart and the vocabulary is so small that their pieces were
+ * never trained. `length` is that of gen_tokenize, gen_length. */
+int prompt_remarks(const nn_model *m, const char *what, const char *prompt, nn_tokenizer_rules rules, int length,
+                   tn_err *err);
 /* Warns of each word, registered in this order, that neither prompt uses. */
-int prompt_unused(const nn_model *m, const emb_words *words, const char *prompt, const char *negative, nn_tokenizer_rules rules,
-                  tn_err *err);
+int prompt_unused(const nn_model *m, const emb_words *words, const char *prompt, const char *negative,
+                  nn_tokenizer_rules rules, tn_err *err);
 
 /* Tokens [from, to) as text again: "a photo of a cat". The caller frees it; NULL where memory is out. */
 char *prompt_text(const nn_model *m, const int32_t *ids, int from, int to);

@@ -41,30 +41,40 @@ void report_text(report *r, const char *key, const char *value) {
     putchar(' ');
     for (const char *s = value; *s; s++) {
         char one[2] = {*s, '\0'};
-        if (*s != '\n') opt_put(one);
-        else if (s[1]) printf("\n%*s", 2 * r->depth + 4, "");
+        if (*s != '\n')
+            opt_put(one);
+        else if (s[1])
+            printf("\n%*s", 2 * r->depth + 4, "");
     }
     putchar('\n');
 }
 
 void report_int(report *r, const char *key, int64_t value) {
-    if (r->json) tn_jw_int(&r->w, key, value);
-    else line(r, key), printf(" %lld\n", (long long)value);
+    if (r->json)
+        tn_jw_int(&r->w, key, value);
+    else
+        line(r, key), printf(" %lld\n", (long long)value);
 }
 
 void report_number(report *r, const char *key, double value) {
-    if (r->json) tn_jw_number(&r->w, key, value);
-    else line(r, key), printf(" %.9g\n", value);
+    if (r->json)
+        tn_jw_number(&r->w, key, value);
+    else
+        line(r, key), printf(" %.9g\n", value);
 }
 
 void report_bool(report *r, const char *key, bool value) {
-    if (r->json) tn_jw_bool(&r->w, key, value);
-    else line(r, key), printf(" %s\n", value ? "true" : "false");
+    if (r->json)
+        tn_jw_bool(&r->w, key, value);
+    else
+        line(r, key), printf(" %s\n", value ? "true" : "false");
 }
 
 void report_null(report *r, const char *key) {
-    if (r->json) tn_jw_null(&r->w, key);
-    else line(r, key), printf(" null\n");
+    if (r->json)
+        tn_jw_null(&r->w, key);
+    else
+        line(r, key), printf(" null\n");
 }
 
 int report_end(report *r, bool failed, tn_err *err) {

@@ -13,7 +13,8 @@ typedef struct report {
 void report_start(report *r, bool json);
 void report_open(report *r, const char *key, char bracket); /* '{', or '[', whose members have no key: in JSON only */
 void report_close(report *r, char bracket);
-void report_text(report *r, const char *key, const char *value); /* several lines are shown as such, control characters as \xNN */
+void report_text(report *r, const char *key,
+                 const char *value); /* several lines are shown as such, control characters as \xNN */
 void report_int(report *r, const char *key, int64_t value);
 void report_number(report *r, const char *key, double value);
 void report_bool(report *r, const char *key, bool value);
