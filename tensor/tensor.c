@@ -1,5 +1,6 @@
 #include "tensor/tensor.h"
 
+#include "tensor/io/sys.h"
 #include "tensor/parallel.h"
 #include <stdio.h>
 #include <string.h>
@@ -148,6 +149,16 @@ void *tn_scratch(tn_ctx *c, size_t bytes) { return tn_arena_alloc(&c->cur->data,
 void tn_ref_forward(tn_ctx *c, tn_node *n);
 void tn_ref_backward(tn_ctx *c, tn_node *n);
 
+/* One operator in one direction, with its scratch. */
+static void execute(tn_ctx *c, tn_node *n, bool backward) {
+    double start = c->profile ? tn_clock() : 0.0;
+    tn_mark m = tn_arena_mark(&c->cur->data);
+    if (!c->use_ref || n->block) (backward ? n->op->backward : n->op->forward)(c, n);
+    else if (tn_live(c)) (backward ? tn_ref_backward : tn_ref_forward)(c, n);
+    tn_arena_release(&c->cur->data, m);
+    if (c->profile && !n->block) c->profile(c->profile_arg, n, backward, tn_clock() - start);
+}
+
 tn_tensor *tn_apply(tn_ctx *c, const tn_op *op, const tn_attr *a, int nin, tn_tensor *const *in) {
     tn_node *n = meta(c, sizeof *n);
     n->op = op, n->nin = nin;
@@ -162,10 +173,7 @@ tn_tensor *tn_apply(tn_ctx *c, const tn_op *op, const tn_attr *a, int nin, tn_te
     n->out = tn_new(c, TN_F32, ndim, shape);
     n->out->need = need && c->record && op->backward;
     if (op->saved) n->saved = floats(c, op->saved(n));
-    tn_mark m = tn_arena_mark(&c->cur->data);
-    if (!c->use_ref) op->forward(c, n);
-    else if (tn_live(c)) tn_ref_forward(c, n);
-    tn_arena_release(&c->cur->data, m);
+    execute(c, n, false);
     if (n->out->need) n->prev = c->tape, c->tape = n;
     return n->out;
 }
@@ -192,10 +200,7 @@ static void walk(tn_ctx *c, tn_node *n) {
         if (!root(n->out)->grad_set) continue; /* nothing depends on it */
         n->out->grad = root(n->out)->grad;
         for (int i = 0; i < n->nin; i++) ensure_grad(c, n->in[i]);
-        tn_mark m = tn_arena_mark(&c->cur->data);
-        if (!c->use_ref || n->block) n->op->backward(c, n);
-        else if (tn_live(c)) tn_ref_backward(c, n);
-        tn_arena_release(&c->cur->data, m);
+        execute(c, n, true);
     }
 }
 

@@ -55,6 +55,9 @@ typedef struct tn_ctx {
     bool replay;   /* a block is being run again for backward: traces stay silent */
     void (*trace)(void *arg, const char *name, const tn_tensor *t); /* sees named intermediate tensors; may be NULL */
     void *trace_arg;
+    /* sees every operator (blocks apart, whose operators are seen) and the seconds it took; may be NULL */
+    void (*profile)(void *arg, const tn_node *n, bool backward, double seconds);
+    void *profile_arg;
 } tn_ctx;
 
 /* A context with the best kernels and `threads` threads (0: all). Nothing is allocated yet. */

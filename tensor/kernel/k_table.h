@@ -36,7 +36,8 @@
     X(float, dot, (int64_t n, const float *a, const float *b)) \
     X(float, sum_sq_diff, (int64_t n, const float *a, const float *b, const float *w)) \
     X(void, adamw, (int64_t n, float *p, const float *g, float *m, float *v, double lr, double beta1, double beta2, \
-                    double eps, double weight_decay, double step_size, double sqrt_bc2))
+                    double eps, double weight_decay, double step_size, double sqrt_bc2)) \
+    X(float, peak, (int64_t n))
 
 #define K_PROTOTYPE(ret, name, args) ret K(name) args;
 K_LIST(K_PROTOTYPE)

@@ -105,6 +105,8 @@ typedef struct k_layer_norm {
 
 typedef enum { K_SILU, K_GELU, K_QUICK_GELU, K_SIGMOID, K_EXP, K_LOG, K_TANH, K_ERF, K_SIN, K_COS } k_fn; /* GELU is the erf form */
 
+enum { K_PEAK_FMAS = 12 * 16 };
+
 typedef struct tn_kernels {
     const char *name; /* "scalar", "avx2", "avx512", "neon" */
 
@@ -151,6 +153,9 @@ typedef struct tn_kernels {
      * with step_size = lr / (1 - beta1^t), sqrt_bc2 = sqrt(1 - beta2^t) computed by the caller in double. */
     void (*adamw)(int64_t n, float *p, const float *g, float *m, float *v, double lr, double beta1, double beta2, double eps, double weight_decay,
                   double step_size, double sqrt_bc2);
+    /* n times K_PEAK_FMAS multiply-adds in registers, as fast as the machine can: what `oneword bench` measures against. The
+     * result is there so that nothing is optimised away. */
+    float (*peak)(int64_t n);
 } tn_kernels;
 
 /* The tables of this build; the ones the compiler could not make are absent (TN_HAVE_NAME). */
