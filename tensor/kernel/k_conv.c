@@ -28,17 +28,25 @@ static k_conv simplified(const k_conv *p) {
 
 /* ---- gathering: n consecutive columns of one row; up to 15 elements behind out[n] may be written ---- */
 
+/* out[t] = line[first + t], or 0 where that is outside 0..width */
+static void gather_dense(const float *line, int64_t width, int64_t first, int64_t n, float *out) {
+    int64_t lo = min64(n, max64(0, -first)), hi = max64(lo, min64(n, width - first)), t = lo;
+    for (int64_t z = 0; z < lo; z++) out[z] = 0;
+    for (; t + 16 <= hi; t += 16) v_store(out + t, v_load(line + first + t));
+    if (t < hi) v_store(out + t, v_loadn(line + first + t, hi - t));
+    for (int64_t z = hi; z < n; z++) out[z] = 0;
+}
+
 /* out[t] = line[first + t step], or 0 where that is outside 0..width */
 static void gather_line(const float *line, int64_t width, int64_t first, int64_t step, int64_t n, float *out) {
-    int64_t lo = first >= 0 ? 0 : min64(n, (step - 1 - first) / step);
-    int64_t hi = first >= width ? lo : max64(lo, min64(n, (width - first + step - 1) / step)), t = lo;
-    for (int64_t z = 0; z < lo; z++) out[z] = 0;
     if (step == 1) {
-        for (; t + 16 <= hi; t += 16) v_store(out + t, v_load(line + first + t));
-        if (t < hi) v_store(out + t, v_loadn(line + first + t, hi - t));
-    } else {
-        for (; t < hi; t++) out[t] = line[first + t * step];
+        gather_dense(line, width, first, n, out);
+        return;
     }
+    int64_t lo = first >= 0 ? 0 : min64(n, (step - 1 - first) / step);
+    int64_t hi = first >= width ? lo : max64(lo, min64(n, (width - first + step - 1) / step));
+    for (int64_t z = 0; z < lo; z++) out[z] = 0;
+    for (int64_t t = lo; t < hi; t++) out[t] = line[first + t * step];
     for (int64_t z = hi; z < n; z++) out[z] = 0;
 }
 
@@ -90,7 +98,7 @@ static void gather_dy(const void *ctx, int64_t row, int64_t pos, int64_t n, floa
         const float *image = p->dy + (b * p->O + o) * p->P * p->Q;
         int64_t run = min64(f->W - w, n), y = h + up;
         int inside = y >= 0 && y < p->P;
-        gather_line(inside ? image + y * p->Q : image, inside ? p->Q : 0, w + right, 1, run, out);
+        gather_dense(inside ? image + y * p->Q : image, inside ? p->Q : 0, w + right, run, out);
         out += run, n -= run, w = 0;
         if (++h == f->H) h = 0, b++;
     }
@@ -105,7 +113,7 @@ static void pack_rows(const void *ctx, gather_row *gather, int64_t k0, int64_t k
                       float *dst) {
     float line[CHUNK + 2 * V_LANES];
     for (int64_t c = 0; c < cols; c += CHUNK) {
-        int64_t n = min64(CHUNK, cols - c), width = (n + GEMM_COLS - 1) / GEMM_COLS * GEMM_COLS;
+        int64_t n = min64(CHUNK, cols - c), width = (n + V_LANES - 1) / V_LANES * V_LANES;
         for (int64_t k = 0; k < kc; k++) {
             gather(ctx, k0 + k, n0 + c, n, line);
             for (int64_t z = n; z < width; z++) line[z] = 0;
@@ -129,7 +137,7 @@ static void pack_cols_dy(const void *ctx, int64_t b, int64_t k0, int64_t kc, int
 static void pack_cols_x_turned(const void *ctx, int64_t unused, int64_t k0, int64_t kc, int64_t n0, int64_t cols,
                                float *dst) {
     float rows[16][ROWS_CHUNK + V_LANES];
-    int64_t width = (cols + GEMM_COLS - 1) / GEMM_COLS * GEMM_COLS;
+    int64_t width = (cols + V_LANES - 1) / V_LANES * V_LANES;
     (void)unused;
     memset(rows, 0, sizeof rows);
     for (int64_t j = 0; j < width; j += 16)

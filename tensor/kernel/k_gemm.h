@@ -19,7 +19,7 @@ typedef void gemm_pack_a(const void *ctx, int64_t batch, int64_t m0, int64_t row
                          int64_t kc, float *dst);
 
 /* k0..k0+kc and columns n0..n0+cols of B[batch] in panels of GEMM_COLS columns, as dst[panel][k][column]; zeros fill
- * the last panel. */
+ * the last panel's vector, and a second vector without columns is left as it is. */
 typedef void gemm_pack_b(const void *ctx, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst);
 
 typedef struct gemm {

@@ -42,7 +42,7 @@ void K(pack_a_view)(const void *view, int64_t batch, int64_t m0, int64_t rows, i
 /* B stored as [N,K] is read across, 16 columns at a time; B [K,N] along its rows. */
 void K(pack_b_view)(const void *view, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
     const gemm_view *v = view;
-    int64_t start = batch * v->step, width = (cols + GEMM_COLS - 1) / GEMM_COLS * GEMM_COLS;
+    int64_t start = batch * v->step, width = (cols + V_LANES - 1) / V_LANES * V_LANES;
     if (v->trans) {
         for (int64_t j = 0; j < width; j += 16)
             pack_across(v, start + (n0 + j) * v->ld + k0, min64(16, cols - j), kc, GEMM_COLS,
@@ -52,8 +52,7 @@ void K(pack_b_view)(const void *view, int64_t batch, int64_t k0, int64_t kc, int
     for (int64_t k = 0; k < kc; k++)
         for (int64_t j = 0; j < width; j += 16) {
             int64_t i = start + (k0 + k) * v->ld + n0 + j, n = cols - j;
-            v16 x = v_zero();
-            if (n > 0) x = n >= 16 ? v_load_typed(v->base, v->type, i) : v_loadn_typed(v->base, v->type, i, n);
+            v16 x = n >= 16 ? v_load_typed(v->base, v->type, i) : v_loadn_typed(v->base, v->type, i, n);
             v_store(dst + (j / GEMM_COLS * kc + k) * GEMM_COLS + j % GEMM_COLS, x);
         }
 }
