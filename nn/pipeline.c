@@ -12,6 +12,21 @@ bool nn_all_finite(const float *x, int64_t n) {
     return true;
 }
 
+int nn_prompt_length(const nn_model *m) {
+    int64_t length = m->text->cfg.positions;
+    int stated = nn_tokenizer_get_facts(m->tokenizer).max_length;
+    return (int)(stated >= 2 && stated < length ? stated : length);
+}
+
+int nn_prompt_ids(const nn_model *m, const char *prompt, nn_tokenizer_rules rules, int64_t *ids, tn_err *err) {
+    nn_tokens t;
+    int64_t known = nn_tokenizer_get_facts(m->tokenizer).file_size, rows = m->text->cfg.vocab;
+    if (nn_tokenizer_encode(m->tokenizer, prompt, strlen(prompt), rules, nn_prompt_length(m), &t, err)) return -1;
+    for (int i = 0; i < t.length; i++) ids[i] = t.ids[i] < known ? t.ids[i] : t.ids[i] - known + rows;
+    nn_tokens_free(&t);
+    return 0;
+}
+
 /* A leaf around constant input data. */
 static tn_tensor *constant(tn_ctx *c, tn_dtype type, int ndim, const int64_t *shape, const void *data) {
     return tn_leaf(c, type, ndim, shape, (void *)(uintptr_t)data, false);

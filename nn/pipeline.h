@@ -8,6 +8,12 @@
 #include "nn/model.h"
 #include "nn/sampler.h"
 
+/* Tokens of a prompt: what the tokenizer's files state, at most what the text encoder has positions for. */
+int nn_prompt_length(const nn_model *m);
+/* The ids [nn_prompt_length] of a prompt as the text encoder takes them: learned words are moved behind its own table where that
+ * is longer than the tokenizer's vocabulary. Errors are nn_tokenizer_encode's. */
+int nn_prompt_ids(const nn_model *m, const char *prompt, nn_tokenizer_rules rules, int64_t *ids, tn_err *err);
+
 /* ids [B,L], learned [rows, width] or NULL (the rows behind the vocabulary) -> out [B,L,width] */
 int nn_encode_text(tn_ctx *c, const nn_text_model *m, const int64_t *ids, int64_t B, int64_t L, const float *learned, int64_t rows,
                    float *out, tn_err *err);

@@ -76,7 +76,7 @@ static int initial_rows(nn_train *t, const tn_kernels *k, int placeholder, float
         return 0;
     }
     nn_tokens tokens;
-    if (nn_tokenizer_encode(t->model->tokenizer, text, strlen(text), cfg->rules, (int)m->cfg.positions, &tokens, err)) return -1;
+    if (nn_tokenizer_encode(t->model->tokenizer, text, strlen(text), cfg->rules, nn_prompt_length(t->model), &tokens, err)) return -1;
     int64_t n = tokens.n_real - 2;
     int r = 0;
     if (n < 1) r = tn_fail(err, TN_EUSAGE, "initializer token \"%s\" is empty", text);
@@ -102,10 +102,6 @@ static int prepare_word(nn_train *t, const tn_kernels *k, tn_err *err) {
     for (int i = 0; i < cfg->nplaceholders; i++) {
         int32_t first;
         if (nn_tokenizer_add(t->model->tokenizer, cfg->placeholder[i], (int)cfg->num_vectors, &first, err)) return -1;
-        if (first != m->token.shape[0] + i * cfg->num_vectors) {
-            return tn_fail(err, TN_EINPUT, "%s: the tokenizer's next id is %d, but the text encoder has %" PRId64 " rows",
-                           t->model->dir, (int)first, m->token.shape[0]);
-        }
     }
     return 0;
 }
@@ -133,22 +129,17 @@ static char *fill_template(const nn_train_config *cfg, const char *line) {
 
 static int encode_sentence(nn_train *t, const char *line, int64_t *ids, tn_err *err) {
     char *text = fill_template(t->cfg, line);
-    nn_tokens tokens;
     if (!text) return tn_fail(err, TN_ENOMEM, "out of memory for the sentences");
-    int r = nn_tokenizer_encode(t->model->tokenizer, text, strlen(text), t->cfg->rules, (int)t->L, &tokens, err);
+    int r = nn_prompt_ids(t->model, text, t->cfg->rules, ids, err);
     bool learned = false;
-    for (int64_t i = 0; !r && i < t->L; i++) {
-        ids[i] = tokens.ids[i];
-        learned = learned || ids[i] >= t->model->text->token.shape[0];
-    }
-    if (!r) nn_tokens_free(&tokens);
+    for (int64_t i = 0; !r && i < t->L; i++) learned = learned || ids[i] >= t->model->text->cfg.vocab;
     if (!r && !learned) r = tn_fail(err, TN_EUSAGE, "the sentence \"%s\" does not contain the placeholder", text);
     free(text);
     return r;
 }
 
 static int prepare_sentences(nn_train *t, const nn_templates *templates, tn_err *err) {
-    t->L = t->model->text->cfg.positions;
+    t->L = nn_prompt_length(t->model);
     t->nsentences = templates->n;
     t->sentences = malloc((size_t)(t->nsentences * t->L) * sizeof *t->sentences);
     if (!t->sentences) return tn_fail(err, TN_ENOMEM, "out of memory for the sentences");

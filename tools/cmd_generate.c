@@ -170,8 +170,8 @@ static int remark(job *j, tn_err *err) {
     if (o->eta != 0.0 && strcmp(o->sampler, "ddpm") == 0) opt_warn("--eta has no meaning with --sampler ddpm");
     bool guided = o->guidance != 1.0;
     if (!guided && o->negative[0]) opt_warn("--negative-prompt has no effect with --cfg-scale 1");
-    if (prompt_remarks(j->model, "--prompt", o->prompt, rules(j), gen_length(j->model), err)) return -1;
-    if (guided && prompt_remarks(j->model, "--negative-prompt", o->negative, rules(j), gen_length(j->model), err))
+    if (prompt_remarks(j->model, "--prompt", o->prompt, rules(j), nn_prompt_length(j->model), err)) return -1;
+    if (guided && prompt_remarks(j->model, "--negative-prompt", o->negative, rules(j), nn_prompt_length(j->model), err))
         return -1;
     return prompt_unused(j->model, &j->words, o->prompt, guided ? o->negative : "", rules(j), err);
 }

@@ -71,27 +71,8 @@ int gen_schedule(const nn_model *m, const char *sampler, nn_schedule_config *con
     return bad;
 }
 
-/* ---- prompts ---- */
-
-int gen_length(const nn_model *m) {
-    int64_t length = m->text->cfg.positions;
-    int stated = nn_tokenizer_get_facts(m->tokenizer).max_length;
-    return (int)(stated >= 2 && stated < length ? stated : length);
-}
-
 int gen_tokenize(const nn_model *m, const char *prompt, nn_tokenizer_rules rules, nn_tokens *out, tn_err *err) {
-    return nn_tokenizer_encode(m->tokenizer, prompt, strlen(prompt), rules, gen_length(m), out, err);
-}
-
-/* Appends a prompt's ids at to, moving learned words behind the text encoder's own table where the tokenizer's is
- * shorter. */
-static int put_ids(const nn_model *m, const char *prompt, nn_tokenizer_rules rules, int64_t *to, tn_err *err) {
-    nn_tokens t;
-    int64_t known = nn_tokenizer_get_facts(m->tokenizer).file_size, rows = m->text->cfg.vocab;
-    if (gen_tokenize(m, prompt, rules, &t, err)) return -1;
-    for (int i = 0; i < t.length; i++) to[i] = t.ids[i] < known ? t.ids[i] : t.ids[i] - known + rows;
-    nn_tokens_free(&t);
-    return 0;
+    return nn_tokenizer_encode(m->tokenizer, prompt, strlen(prompt), rules, nn_prompt_length(m), out, err);
 }
 
 /* ---- the run ---- */
@@ -129,12 +110,12 @@ static int after(void *arg, int step, const float *model_output, const float *la
 
 static int encode_prompts(gen_run *g, tn_err *err) {
     const gen_request *r = g->r;
-    g->L = gen_length(g->m), g->D = g->m->text->cfg.t.width;
+    g->L = nn_prompt_length(g->m), g->D = g->m->text->cfg.t.width;
     int64_t *ids = malloc(2 * (size_t)g->L * sizeof *ids);
     g->context = malloc(2 * (size_t)(g->L * g->D) * sizeof *g->context);
     int bad = ids && g->context ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for a prompt");
-    if (!bad) bad = put_ids(g->m, r->prompt, r->rules, ids, err);
-    if (!bad && g->guided) bad = put_ids(g->m, r->negative ? r->negative : "", r->rules, ids + g->L, err);
+    if (!bad) bad = nn_prompt_ids(g->m, r->prompt, r->rules, ids, err);
+    if (!bad && g->guided) bad = nn_prompt_ids(g->m, r->negative ? r->negative : "", r->rules, ids + g->L, err);
     if (!bad)
         bad = nn_encode_text(g->c, g->m->text, ids, g->guided ? 2 : 1, g->L, r->learned, r->rows, g->context, err);
     free(ids);

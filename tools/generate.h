@@ -41,8 +41,6 @@ int gen_check_size(const nn_model *m, int64_t width, int64_t height, tn_err *err
 /* The schedule of the model's files for a sampler ("ddim" or "ddpm"), as Stable Diffusion's pipeline reads it. `named`,
  * 64 bytes or NULL, receives the class that the files name. */
 int gen_schedule(const nn_model *m, const char *sampler, nn_schedule_config *config, char *named, tn_err *err);
-/* How many tokens of a prompt the text encoder reads, start and end included. */
-int gen_length(const nn_model *m);
 /* A prompt as tokens, cut or padded to that length. */
 int gen_tokenize(const nn_model *m, const char *prompt, nn_tokenizer_rules rules, nn_tokens *out, tn_err *err);
 
