@@ -10,7 +10,7 @@ int prompt_check(const char *what, const char *prompt, tn_err *err);
 
 /* Warns (opt_warn) where the prompt is longer than the text encoder reads, with the lost part; where a placeholder is
  * spelt with other upper and lower case; where words fall apart and the vocabulary is so small that their pieces were
- * never trained. `length` is that of gen_tokenize, gen_length. */
+ * never trained. `length` is nn_prompt_length. */
 int prompt_remarks(const nn_model *m, const char *what, const char *prompt, nn_tokenizer_rules rules, int length,
                    tn_err *err);
 /* Warns of each word, registered in this order, that neither prompt uses. */
