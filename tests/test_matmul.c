@@ -333,7 +333,12 @@ static void conv_cases(test_state *t) {
          3}, /* wider padding left and right than the window needs, rows longer than 16 */
         {1, 1, 4, 4, 1, 3, 3, 3, 4, 3, 2, 2},    /* stride 3, windows wholly outside */
         {3, 70, 3, 3, 15, 3, 3, 3, 3, 1, 1, 1},  /* images that share a vector, several blocks of k */
-        {1, 2, 23, 24, 3, 3, 3, 23, 24, 1, 1, 1} /* more than 512 columns */
+        {1, 2, 23, 24, 3, 3, 3, 23, 24, 1, 1, 1}, /* more than 512 columns */
+        {3, 5, 4, 4, 9, 3, 3, 4, 4, 1, 1, 1},     /* small images: one vector each, of whole rows */
+        {2, 60, 8, 8, 5, 3, 3, 8, 8, 1, 1, 1},    /* two blocks of k */
+        {5, 3, 16, 16, 4, 3, 3, 16, 16, 1, 1, 1}, /* the largest of them; tasks that end inside a batch */
+        {2, 3, 8, 2, 7, 3, 2, 8, 2, 1, 2, 1},     /* padding above only */
+        {1, 3, 16, 1, 7, 1, 3, 16, 1, 1, 0, 0},   /* one column; padding on the right only */
     };
     for (size_t i = 0; i < sizeof c / sizeof c[0]; i++) {
         k_conv p = {0};

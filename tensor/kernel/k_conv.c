@@ -123,14 +123,56 @@ static void pack_rows(const void *ctx, gather_row *gather, int64_t k0, int64_t k
     }
 }
 
+/* Small images, which the deep levels of a UNet have: rows of 1, 2, 4, 8 or 16 pixels, so that vectors hold whole rows. A tap
+ * then is a shift of the plane, laid between zeros, and a mask for the columns that the shift has taken from another row. */
+enum { SMALL = 256, SMALL_WINDOW = 3, MARGIN = 64 }; /* a shift is at most 2 rows and 2 pixels, and one vector is read from it */
+
+static int is_small(const k_conv *p) {
+    int64_t pixels = p->H * p->W;
+    return p->stride == 1 && p->P == p->H && p->Q == p->W && V_LANES % p->W == 0 && pixels % V_LANES == 0 && pixels <= SMALL &&
+           p->KH <= SMALL_WINDOW && p->KW <= SMALL_WINDOW;
+}
+
+/* direction 1: x as y sees it through a tap; -1: dy as dx sees it. */
+static void pack_small(const k_conv *p, const float *x, int64_t channels, int64_t direction, int64_t k0, int64_t kc, int64_t n0,
+                       int64_t cols, float *dst) {
+    int64_t pixels = p->H * p->W, taps = p->KH * p->KW;
+    float plane[MARGIN + SMALL + MARGIN] = {0};
+    v16i mask[SMALL_WINDOW];
+    for (int64_t j = 0; j < p->KW; j++) {
+        int32_t inside[V_LANES];
+        for (int64_t l = 0; l < V_LANES; l++) {
+            int64_t w = l % p->W + direction * (j - p->left);
+            inside[l] = w >= 0 && w < p->W ? -1 : 0;
+        }
+        mask[j] = vi_load(inside);
+    }
+    for (int64_t n = 0, len; n < cols; n += len) { /* one image, or what is asked of it */
+        int64_t b = (n0 + n) / pixels, first = (n0 + n) % pixels;
+        len = min64(pixels - first, cols - n);
+        for (int64_t k = 0; k < kc; k++) {
+            int64_t c = (k0 + k) / taps, tap = (k0 + k) % taps, i = tap / p->KW, j = tap % p->KW;
+            if (k == 0 || tap == 0) memcpy(plane + MARGIN, x + (b * channels + c) * pixels, (size_t)pixels * sizeof *x);
+            const float *from = plane + MARGIN + first + direction * ((i - p->top) * p->W + j - p->left);
+            for (int64_t t = 0; t < len; t += V_LANES) {
+                v16 seen = v_float(vi_and(v_bits(v_load(from + t)), mask[j]));
+                v_store(dst + ((n + t) / GEMM_COLS * kc + k) * GEMM_COLS + (n + t) % GEMM_COLS, seen);
+            }
+        }
+    }
+}
+
 static void pack_cols_x(const void *ctx, int64_t unused, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
+    const k_conv *p = ctx;
     (void)unused;
-    pack_rows(ctx, gather_x, k0, kc, n0, cols, dst);
+    if (is_small(p)) pack_small(p, p->x, p->C, 1, k0, kc, n0, cols, dst);
+    else pack_rows(p, gather_x, k0, kc, n0, cols, dst);
 }
 
 static void pack_cols_dy(const void *ctx, int64_t b, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
     const phase *f = ctx;
-    pack_rows(ctx, gather_dy, k0, kc, b * f->H * f->W + n0, cols, dst);
+    if (is_small(f->p)) pack_small(f->p, f->p->dy, f->p->O, -1, k0, kc, n0, cols, dst);
+    else pack_rows(f, gather_dy, k0, kc, b * f->H * f->W + n0, cols, dst);
 }
 
 /* cols(x)^T: 16 columns are gathered along k and turned in registers. */
