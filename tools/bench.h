@@ -20,8 +20,8 @@ typedef struct bench_work {
     size_t memory; /* activations and workspaces */
 } bench_work;
 
-/* A section of the table, its columns, and one row of it. */
-void bench_section(bench *b, const char *title);
+/* A section of the table with its columns (key: its name in JSON), and one row of it. */
+void bench_section(bench *b, const char *key, const char *title);
 void bench_section_end(bench *b);
 void bench_row(bench *b, const char *name, const bench_work *work);
 

@@ -155,7 +155,7 @@ int bench_kernels(bench *b, tn_err *err) {
     if (!m.pool) return tn_fail(err, TN_ENOMEM, "out of memory for 128 MiB of numbers");
     tn_rng_seed(&g, 1);
     tn_rng_rand(&g, m.pool, POOL);
-    bench_section(b, "operators");
+    bench_section(b, "operators", "operators");
     int r = measure_all(b, &m, err);
     bench_section_end(b);
     free(m.pool);

@@ -58,8 +58,8 @@ double bench_bytes(const tn_node *n, bool backward) {
 
 /* ---- the table ---- */
 
-void bench_section(bench *b, const char *title) {
-    if (b->json) tn_jw_open(&b->w, title, '[');
+void bench_section(bench *b, const char *key, const char *title) {
+    if (b->json) tn_jw_open(&b->w, key, '[');
     else printf("\n%-44s %10s %9s %7s %9s\n", title, "ms", "GFLOP/s", "GB/s", "of peak");
 }
 
@@ -147,7 +147,7 @@ int bench_machine(bench *b, tn_err *err) {
     peak.seconds = time_tasks(b, tasks, peak_task, &j);
     stream.seconds = time_tasks(b, PIECES, stream_task, &j);
     free(arrays);
-    bench_section(b, "machine");
+    bench_section(b, "machine", "machine");
     bench_row(b, "float32 multiply-adds in registers", &peak);
     bench_row(b, "y = a + b in memory", &stream);
     bench_section_end(b);

@@ -196,7 +196,8 @@ int bench_models(bench *b, const char *dir, bool with_profile, tn_err *err) {
     int r = world_open(&w, dir, err);
     char title[64];
     snprintf(title, sizeof title, "networks at %" PRId64 "x%" PRId64, w.pixels, w.pixels);
-    if (!r) bench_section(b, title);
+    if (!r && b->json) tn_jw_int(&b->w, "pixels", w.pixels);
+    if (!r) bench_section(b, "networks", title);
     for (int i = 0; !r && i < N; i++) r = measure(b, &w, &networks[i], err);
     if (!r) bench_section_end(b);
     for (int i = 0; !r && with_profile && i < N; i++) {

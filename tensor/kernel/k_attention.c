@@ -252,9 +252,14 @@ static void forward_tile(void *arg, int64_t i, int worker) {
     if (p->lse) memcpy(p->lse + (t.b * p->H + t.h) * p->N + t.first, m, (size_t)t.n * sizeof *m);
 }
 
+/* For `products` matrix products of the size of q k^T. */
+static int threads_for(const k_attention *p, int products) {
+    return tn_threads_for(p->threads, 0.015 * products * (double)(p->B * p->H * p->D) * (double)p->N * (double)p->M);
+}
+
 void K(attention)(const k_attention *p) {
     k_attention copy = *p;
-    tn_parallel_for(p->threads, p->B * p->H * tiles_of(p->N), forward_tile, &copy);
+    tn_parallel_for(threads_for(p, 2), p->B * p->H * tiles_of(p->N), forward_tile, &copy);
 }
 
 /* ---- backward ---- */
@@ -368,7 +373,7 @@ static void dkv_tile(void *arg, int64_t i, int worker) {
 void K(attention_backward)(const k_attention *p) {
     k_attention copy = *p;
     int64_t query_tiles = p->B * p->H * tiles_of(p->N), key_tiles = p->B * p->H * tiles_of(p->M);
-    tn_parallel_for(p->threads, query_tiles, delta_tile, &copy);
-    if (p->dq) tn_parallel_for(p->threads, query_tiles, dq_tile, &copy);
-    if (p->dk || p->dv) tn_parallel_for(p->threads, key_tiles, dkv_tile, &copy);
+    tn_parallel_for(tn_threads_for(p->threads, (double)(p->B * p->N * p->H * p->D)), query_tiles, delta_tile, &copy);
+    if (p->dq) tn_parallel_for(threads_for(p, 3), query_tiles, dq_tile, &copy);
+    if (p->dk || p->dv) tn_parallel_for(threads_for(p, 4), key_tiles, dkv_tile, &copy);
 }

@@ -119,8 +119,7 @@ static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static plan make_plan(const gemm *g) {
     plan q = {0};
     int64_t M = max64(g->M, 1), N = max64(g->N, 1), K = max64(g->K, 1), batch = max64(g->batch, 1);
-    int small = (double)M * (double)N * (double)K * (double)batch < 1e5; /* done before other threads wake */
-    q.threads = small || g->threads < 1 ? 1 : g->threads;
+    q.threads = tn_threads_for(g->threads < 1 ? 1 : g->threads, 0.02 * (double)M * (double)N * (double)K * (double)batch);
     q.n_panels = ceil_div(N, GEMM_COLS);
     int64_t m = ceil_div(M, MB), n = ceil_div(N, NC), want = q.threads == 1 ? 1 : 2 * (int64_t)q.threads;
     while (batch * m * n < want) {

@@ -119,9 +119,11 @@ static void group_forward(void *arg, int64_t i, int worker) {
     (void)worker;
 }
 
+static int group_threads(const k_group_norm *p) { return tn_threads_for(p->threads, 0.5 * (double)(p->B * p->C * p->S)); }
+
 void K(group_norm)(const k_group_norm *p) {
     k_group_norm copy = *p;
-    tn_parallel_for(p->threads, p->B * p->G, group_forward, &copy);
+    tn_parallel_for(group_threads(p), p->B * p->G, group_forward, &copy);
 }
 
 size_t K(group_norm_scratch)(const k_group_norm *p) { return (size_t)(p->B * p->C) * sizeof(sums); }
@@ -178,7 +180,7 @@ static void group_backward(void *arg, int64_t i, int worker) {
 void K(group_norm_backward)(const k_group_norm *p) {
     k_group_norm copy = *p;
     const sums *per_channel = p->scratch;
-    tn_parallel_for(p->threads, p->B * p->G, group_backward, &copy);
+    tn_parallel_for(group_threads(p), p->B * p->G, group_backward, &copy);
     for (int64_t c = 0; (p->dgamma || p->dbeta) && c < p->C; c++) {
         double dgamma = 0.0, dbeta = 0.0;
         for (int64_t b = 0; b < p->B; b++) {
@@ -208,9 +210,11 @@ static void layer_forward(void *arg, int64_t i, int worker) {
     (void)worker;
 }
 
+static int layer_threads(const k_layer_norm *p) { return tn_threads_for(p->threads, 0.5 * (double)(p->R * p->C)); }
+
 void K(layer_norm)(const k_layer_norm *p) {
     k_layer_norm copy = *p;
-    tn_parallel_for(p->threads, (p->R + ROWS - 1) / ROWS, layer_forward, &copy);
+    tn_parallel_for(layer_threads(p), (p->R + ROWS - 1) / ROWS, layer_forward, &copy);
 }
 
 /* Backward keeps the residual of each row, and per worker dy gamma of one row. */
@@ -262,9 +266,9 @@ static void layer_backward_columns(void *arg, int64_t i, int worker) {
 
 void K(layer_norm_backward)(const k_layer_norm *p) {
     k_layer_norm copy = *p;
-    tn_parallel_for(p->threads, (p->R + ROWS - 1) / ROWS, layer_backward_rows, &copy);
+    tn_parallel_for(layer_threads(p), (p->R + ROWS - 1) / ROWS, layer_backward_rows, &copy);
     if (p->dgamma || p->dbeta)
-        tn_parallel_for(p->threads, (p->C + COLUMNS - 1) / COLUMNS, layer_backward_columns, &copy);
+        tn_parallel_for(layer_threads(p), (p->C + COLUMNS - 1) / COLUMNS, layer_backward_columns, &copy);
 }
 
 /* ---- softmax ---- */

@@ -72,6 +72,8 @@ enum { ROWS = 8 }; /* rows a task: enough to pay for handing it out */
 
 static int64_t row_tasks(const row_job *j) { return (j->rows + ROWS - 1) / ROWS; }
 
+static int row_threads(const tn_ctx *c, const row_job *j) { return tn_threads_for(c->threads, 0.5 * (double)(j->rows * j->n)); }
+
 static int64_t row_count(const row_job *j, int64_t task) {
     int64_t left = j->rows - task * ROWS;
     return left < ROWS ? left : ROWS;
@@ -96,14 +98,14 @@ static void rows_backward(void *arg, int64_t task, int worker) {
 static void row_forward(tn_ctx *c, tn_node *n, bool softmax) {
     int64_t len = tn_dim(n->out, -1);
     row_job j = {c->k, softmax, tn_numel(n->out) / len, len, n->in[0]->data, NULL, NULL, n->out->data, 0};
-    if (tn_live(c)) tn_parallel_for(c->threads, row_tasks(&j), rows_forward, &j);
+    if (tn_live(c)) tn_parallel_for(row_threads(c, &j), row_tasks(&j), rows_forward, &j);
 }
 
 static void row_backward(tn_ctx *c, tn_node *n, bool softmax) {
     int64_t len = tn_dim(n->out, -1);
     row_job j = {c->k, softmax, tn_numel(n->out) / len, len, n->in[0]->data, n->out->data, n->out->grad, NULL, 0};
     j.out = tn_din(n, 0, &j.acc);
-    if (j.out && tn_live(c)) tn_parallel_for(c->threads, row_tasks(&j), rows_backward, &j);
+    if (j.out && tn_live(c)) tn_parallel_for(row_threads(c, &j), row_tasks(&j), rows_backward, &j);
 }
 
 static void softmax_forward(tn_ctx *c, tn_node *n) { row_forward(c, n, true); }

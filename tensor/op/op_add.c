@@ -47,7 +47,7 @@ static void add_forward(tn_ctx *c, tn_node *n) {
     j.a = n->in[0]->data, j.b = tn_widened(c, n->in[1]), j.y = n->out->data;
     if (!tn_live(c)) return;
     if (j.rows == 1 && !j.channel) tn_elementwise(c, j.n, add_range, &j);
-    else tn_parallel_for(c->threads, j.rows, add_row, &j);
+    else tn_parallel_for(tn_threads_for(c->threads, 0.25 * (double)tn_numel(n->out)), j.rows, add_row, &j);
 }
 
 /* d (+)= dy over a range; used for the operand that keeps its shape. */
@@ -94,7 +94,7 @@ static void add_backward(tn_ctx *c, tn_node *n) {
     j.a = n->out->grad;
     j.y = tn_din(n, 1, &j.acc);
     if (!j.y || !tn_live(c)) return;
-    if (j.channel) tn_parallel_for(c->threads, j.rows, sum_row, &j);
+    if (j.channel) tn_parallel_for(tn_threads_for(c->threads, 0.25 * (double)tn_numel(n->out)), j.rows, sum_row, &j);
     else tn_elementwise(c, j.n, sum_columns, &j);
 }
 

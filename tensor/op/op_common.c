@@ -39,7 +39,7 @@ static void range_task(void *arg, int64_t i, int worker) {
 
 void tn_elementwise(tn_ctx *c, int64_t n, void (*fn)(void *arg, int64_t from, int64_t count), void *arg) {
     range_job j = {fn, arg, n};
-    tn_parallel_for(c->threads, (n + PIECE - 1) / PIECE, range_task, &j);
+    tn_parallel_for(tn_threads_for(c->threads, 0.25 * (double)n), (n + PIECE - 1) / PIECE, range_task, &j);
 }
 
 const float *tn_widened(tn_ctx *c, const tn_tensor *t) {

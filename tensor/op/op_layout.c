@@ -134,7 +134,8 @@ static void transpose_task(void *arg, int64_t task, int worker) {
 
 static void transpose(tn_ctx *c, int64_t B, int64_t R, int64_t C, const float *src, float *dst, int acc) {
     transpose_job j = {src, dst, R, C, acc};
-    if (dst && tn_live(c)) tn_parallel_for(c->threads, B * ((R + TILE - 1) / TILE), transpose_task, &j);
+    if (!dst || !tn_live(c)) return;
+    tn_parallel_for(tn_threads_for(c->threads, 0.25 * (double)(B * R * C)), B * ((R + TILE - 1) / TILE), transpose_task, &j);
 }
 
 static int to_tokens_shape(const tn_node *n, int64_t *shape) {

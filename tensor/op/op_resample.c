@@ -56,14 +56,14 @@ static void upsample_plane_backward(void *arg, int64_t plane, int worker) {
 
 static void upsample_forward(tn_ctx *c, tn_node *n) {
     plane_job j = job(n, n->in[0]->data, n->out->data, 0);
-    if (tn_live(c)) tn_parallel_for(c->threads, planes(n), upsample_plane, &j);
+    if (tn_live(c)) tn_parallel_for(tn_threads_for(c->threads, (double)tn_numel(n->out)), planes(n), upsample_plane, &j);
 }
 
 static void upsample_backward(tn_ctx *c, tn_node *n) {
     int acc;
     float *dx = tn_din(n, 0, &acc);
     plane_job j = job(n, n->out->grad, dx, acc);
-    if (dx && tn_live(c)) tn_parallel_for(c->threads, planes(n), upsample_plane_backward, &j);
+    if (dx && tn_live(c)) tn_parallel_for(tn_threads_for(c->threads, (double)tn_numel(n->out)), planes(n), upsample_plane_backward, &j);
 }
 
 static const tn_case upsample_cases[] = {
@@ -122,14 +122,14 @@ static void pool_plane_backward(void *arg, int64_t plane, int worker) {
 
 static void pool_forward(tn_ctx *c, tn_node *n) {
     plane_job j = job(n, n->in[0]->data, n->out->data, 0);
-    if (tn_live(c)) tn_parallel_for(c->threads, planes(n), pool_plane, &j);
+    if (tn_live(c)) tn_parallel_for(tn_threads_for(c->threads, (double)tn_numel(n->in[0])), planes(n), pool_plane, &j);
 }
 
 static void pool_backward(tn_ctx *c, tn_node *n) {
     int acc;
     float *dx = tn_din(n, 0, &acc);
     plane_job j = job(n, n->out->grad, dx, acc);
-    if (dx && tn_live(c)) tn_parallel_for(c->threads, planes(n), pool_plane_backward, &j);
+    if (dx && tn_live(c)) tn_parallel_for(tn_threads_for(c->threads, (double)tn_numel(n->in[0])), planes(n), pool_plane_backward, &j);
 }
 
 static const tn_case pool_cases[] = {
