@@ -99,6 +99,10 @@ $(B)/tests/sweep: $(B)/obj/tests/sweep.o $(B)/liboneword.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
+# Learns a word, samples it, measures it: build/demo/report.html, build/demo/sheet.png.
+demo: all
+	$(B)/oneword demo -o $(B)/demo
+
 # Minutes: every float through every elementwise kernel (tests/sweep.c).
 sweep: $(B)/tests/sweep
 	$<

@@ -39,7 +39,7 @@ typedef struct opt_command {
     const char *notes;          /* after the options in --help: examples; may be NULL */
     const opt_row *rows;
     int nrows;
-    int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name, argv[-1] the program as it was called; returns the exit status */
 } opt_command;
 
 /* Fills *settings (already holding the defaults) from argv[1..argc). `given`, if not NULL, gets one bool a row. Positional
