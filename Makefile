@@ -89,7 +89,12 @@ $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(B)/obj/tests/test.o $(B)/obj/tests/
 $(B)/tests/test_oom: LIBS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 $(B)/tests/test_oom: $(B)/obj/tools/generate.o
 
-tests: $(TESTS)
+# What the shell tests make their files with.
+$(B)/tests/forge: $(B)/obj/tests/forge.o $(B)/liboneword.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+tests: $(TESTS) $(B)/tests/forge
 .SECONDARY:
 
 test: all tests
@@ -154,4 +159,4 @@ help:
 clean:
 	rm -rf build
 
--include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_SRC:%.c=$(B)/obj/%.d) $(B)/obj/tests/test.d $(B)/obj/tests/op_cases.d $(B)/obj/tests/sweep.d
+-include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d) $(TEST_SRC:%.c=$(B)/obj/%.d) $(B)/obj/tests/test.d $(B)/obj/tests/op_cases.d $(B)/obj/tests/sweep.d $(B)/obj/tests/forge.d
