@@ -12,12 +12,12 @@ train() {
     shift
     $run "$O" train --model $W/model --train-data-dir $W/concepts/mango --template-file $W/templates-object.txt --placeholder-token '<m>' \
         --initializer-token cat --train-batch-size 1 --gradient-accumulation-steps 1 --learning-rate 5e-3 --resolution 32 --seed 7 \
-        --quiet --output "$out" "$@"
+        --quiet --threads 1 --output "$out" "$@"
 }
 
 # ---- one result ----
 
-status "a run" 0 train "$T/a" --max-train-steps 8 --threads 1
+status "a run" 0 train "$T/a" --max-train-steps 8
 check "stdout is the path of the result" test "$(cat "$T/out")" = "$T/a/$E"
 check "the file as diffusers writes it" test "$("$F" list "$T/a/$E")" = "<m> F32 [1,128]"
 check "log.jsonl is JSON" test "$("$F" lines "$T/a/log.jsonl")" = 8

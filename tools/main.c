@@ -5,6 +5,7 @@
 #include "tools/opt.h"
 #include "tools/version.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,6 +101,9 @@ static void wait_passively(char **argv) {
 }
 
 int main(int argc, char **argv) {
+#ifdef SIGXFSZ
+    signal(SIGXFSZ, SIG_IGN); /* a file over the size limit is then a failed write: an error like a full disk */
+#endif
     wait_passively(argv);
     if (argc < 2) {
         usage(stderr);
