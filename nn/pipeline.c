@@ -70,8 +70,8 @@ int nn_decode_latent(tn_ctx *c, const nn_vae *m, const float *latent, int64_t B,
     return copy_out(c, nn_vae_decode(c, m, z), image, err);
 }
 
-/* One evaluation of the UNet, guided: unconditional and conditional halves go through it as one batch, so that each weight is
- * read once. twice: [2B,C,h,w] and context [2B,L,D] workspaces. */
+/* One evaluation of the UNet, guided: unconditional and conditional halves go through it as one batch, so that each
+ * weight is read once. twice: [2B,C,h,w] and context [2B,L,D] workspaces. */
 static int predict(tn_ctx *c, const nn_sampling *s, const float *latent, double t, const float *context, float *out, tn_err *err) {
     bool guided = s->uncond && s->guidance != 1.0f;
     int64_t B = guided ? 2 * s->B : s->B, C = nn_unet_cfg(s->unet)->in_channels, n = s->B * C * s->h * s->w;

@@ -1,5 +1,5 @@
-/* The way from words to pictures, on plain arrays: text encoder, sampling loop with classifier-free guidance, decoder. Each
- * function resets the context it is given, so nothing of it outlives a call but the memory.
+/* The way from words to pictures, on plain arrays: text encoder, sampling loop with classifier-free guidance, decoder.
+ * Each function resets the context it is given, so nothing of it outlives a call but the memory.
  *
  * A sample's bits do not depend on what else is in the batch. */
 #ifndef NN_PIPELINE_H
@@ -10,8 +10,8 @@
 
 /* Tokens of a prompt: what the tokenizer's files state, at most what the text encoder has positions for. */
 int nn_prompt_length(const nn_model *m);
-/* The ids [nn_prompt_length] of a prompt as the text encoder takes them: learned words are moved behind its own table where that
- * is longer than the tokenizer's vocabulary. Errors are nn_tokenizer_encode's. */
+/* The ids [nn_prompt_length] of a prompt as the text encoder takes them: learned words are moved behind its own table
+ * where that is longer than the tokenizer's vocabulary. Errors are nn_tokenizer_encode's. */
 int nn_prompt_ids(const nn_model *m, const char *prompt, nn_tokenizer_rules rules, int64_t *ids, tn_err *err);
 
 /* ids [B,L], learned [rows, width] or NULL (the rows behind the vocabulary) -> out [B,L,width] */
@@ -39,8 +39,8 @@ typedef struct nn_sampling {
     void *arg;
 } nn_sampling;
 
-/* latent [B,C,h,w]: in, standard normal noise (multiplied by init_noise_sigma here); out, the result. 0, 1 stopped, -1 error:
- * TN_ENOMEM, TN_ENUMERIC where the latent is no longer finite. */
+/* latent [B,C,h,w]: in, standard normal noise (multiplied by init_noise_sigma here); out, the result. 0, 1 stopped, -1
+ * error: TN_ENOMEM, TN_ENUMERIC where the latent is no longer finite. */
 int nn_sample(tn_ctx *c, const nn_sampling *s, float *latent, tn_err *err);
 
 /* Whether all n numbers are finite. */

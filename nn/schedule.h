@@ -67,8 +67,7 @@ typedef struct nn_schedule_config {
 nn_scheduler_class nn_scheduler_class_of(const char *name);
 
 /* The defaults of diffusers 0.31, the same for the three classes built in: 1000 steps, linear 1e-4 .. 0.02, epsilon,
- * leading, offset 0, clip_sample, set_alpha_to_one. They are not Stable Diffusion's settings; those are in its files.
- * */
+ * leading, offset 0, clip_sample, set_alpha_to_one. They are not Stable Diffusion's settings; its files have those. */
 void nn_schedule_config_default(nn_schedule_config *config, nn_scheduler_class scheduler);
 
 /* Reads the object of a scheduler_config.json as the class it names, or as class_override ("DDPMScheduler" for

@@ -18,7 +18,8 @@ static const char *const object_templates[] = {
     "a photo of the large {}",   "a photo of a cool {}",      "a photo of a small {}",
 };
 
-/* The style list of the official code (personalized_style.py); two entries stand twice in it, which is part of the weights. */
+/* The style list of the official code (personalized_style.py); two entries stand twice in it, which is part of the
+ * weights. */
 static const char *const style_templates[] = {
     "a painting in the style of {}",       "a rendering in the style of {}",        "a cropped painting in the style of {}",
     "the painting in the style of {}",     "a clean painting in the style of {}",   "a dirty painting in the style of {}",
@@ -139,7 +140,8 @@ int nn_lr_parse(const char *text, nn_lr *lr, tn_err *err) {
     return 0;
 }
 
-/* diffusers src/diffusers/optimization.py: warm-up from 0 in all of them; linear and cosine go to 0 at the last step. */
+/* diffusers src/diffusers/optimization.py: warm-up from 0 in all of them; linear and cosine go to 0 at the last
+ * step. */
 double nn_lr_at(const nn_lr *lr, int64_t step) {
     if (lr->kind == NN_LR_PIECEWISE) {
         int i = 0;

@@ -49,7 +49,8 @@ static void table_row(const nn_text_model *m, const tn_kernels *k, int64_t id, f
     k->widen(m->cfg.t.width, row, m->token.dtype, out);
 }
 
-/* Normal noise with the standard deviation of the vocabulary's entries: what a word looks like when nothing is known of it. */
+/* Normal noise with the standard deviation of the vocabulary's entries: what a word looks like when nothing is known
+ * of it. */
 static void random_rows(const nn_text_model *m, const tn_kernels *k, uint64_t seed, int64_t rows, float *out, float *row) {
     int64_t V = m->token.shape[0], C = m->cfg.t.width;
     double sum = 0.0;
@@ -64,8 +65,8 @@ static void random_rows(const nn_text_model *m, const tn_kernels *k, uint64_t se
     for (int64_t i = 0; i < rows * C; i++) out[i] *= spread;
 }
 
-/* The initialiser's n tokens are spread over the V vectors: vector i starts as token i*n/V (A1111's rule; with one token all
- * vectors start equal, as in diffusers). */
+/* The initialiser's n tokens are spread over the V vectors: vector i starts as token i*n/V (A1111's rule; with one
+ * token all vectors start equal, as in diffusers). */
 static int initial_rows(nn_train *t, const tn_kernels *k, int placeholder, float *out, tn_err *err) {
     const nn_train_config *cfg = t->cfg;
     const nn_text_model *m = t->model->text;
@@ -233,7 +234,8 @@ int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_t
 
 /* ---- steps ---- */
 
-/* A seed of its own for each micro-step and purpose: splitmix64 (Steele et al. 2014), folded to the 32 bits the generator takes. */
+/* A seed of its own for each micro-step and purpose: splitmix64 (Steele et al. 2014), folded to the 32 bits the
+ * generator takes. */
 static uint64_t mix(uint64_t seed, uint64_t purpose, uint64_t index) {
     uint64_t z = seed + 0x9e3779b97f4a7c15u * (2 * index + purpose + 1);
     z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
@@ -329,8 +331,9 @@ int nn_train_probe(nn_train *t, tn_ctx *c, double *seconds, tn_err *err) {
 
 /* ---- checkpoints ---- */
 
-/* Everything that a later step depends on, as text: two runs may continue each other only if it is the same. The number of steps
- * is not part of it where the learning rate does not depend on it, so that a finished run can be made longer. */
+/* Everything that a later step depends on, as text: two runs may continue each other only if it is the same. The number
+ * of steps is not part of it where the learning rate does not depend on it, so that a finished run can be made
+ * longer. */
 static int describe(const nn_train *t, char *out, size_t cap) {
     const nn_train_config *c = t->cfg;
     int n = snprintf(out, cap,

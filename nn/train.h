@@ -1,7 +1,8 @@
 /* Learning a word: pictures, sentences, random draws, learning rate, checkpoints, around nn/inversion.h.
  *
- * Every micro-step draws from a generator of its own, seeded by (seed, micro-step): what step k does depends on the seed, k and
- * the vectors alone. So a run that was killed and resumed repeats the rest exactly, and needs no generator state on disk. */
+ * Every micro-step draws from a generator of its own, seeded by (seed, micro-step): what step k does depends on the
+ * seed, k and the vectors alone. So a run that was killed and resumed repeats the rest exactly, and needs no generator
+ * state on disk. */
 #ifndef NN_TRAIN_H
 #define NN_TRAIN_H
 
@@ -37,8 +38,8 @@ typedef struct nn_templates {
 } nn_templates;
 /* The 27 of the paper's appendix D, or the 19 for styles. */
 int nn_templates_builtin(bool style, nn_templates *t, tn_err *err);
-/* One a line; empty lines and lines that begin with '#' are skipped; "[name]" (A1111) is taken as "{}". A file without any "{}"
- * is TN_EINPUT. */
+/* One a line; empty lines and lines that begin with '#' are skipped; "[name]" (A1111) is taken as "{}". A file without
+ * any "{}" is TN_EINPUT. */
 int nn_templates_load(const char *path, nn_templates *t, tn_err *err);
 void nn_templates_free(nn_templates *t);
 
@@ -66,9 +67,10 @@ typedef struct nn_train_config {
 
 typedef struct nn_train nn_train;
 
-/* Prepares a run: adds the placeholders to the model's tokenizer, sets the initial vectors, encodes every sentence, and passes
- * every picture (and its mirror image) through the encoder once. `progress` may be NULL. *cfg, templates and the model must
- * outlive the run. TN_EUSAGE: a placeholder that is a word already, an initialiser that is unknown; and whatever pictures bring. */
+/* Prepares a run: adds the placeholders to the model's tokenizer, sets the initial vectors, encodes every sentence, and
+ * passes every picture (and its mirror image) through the encoder once. `progress` may be NULL. *cfg, templates and the
+ * model must outlive the run. TN_EUSAGE: a placeholder that is a word already, an initialiser that is unknown; and
+ * whatever pictures bring. */
 int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_templates *t, const nn_image *pictures, int npictures,
                   void (*progress)(void *arg, int done, int total), void *arg, nn_train **out, tn_err *err);
 void nn_train_free(nn_train *t);
@@ -90,8 +92,8 @@ int nn_train_probe(nn_train *t, tn_ctx *c, double *seconds, tn_err *err);
 /* The vectors of placeholder i: [num_vectors, width]. */
 const float *nn_train_vectors(const nn_train *t, int i);
 
-/* Checkpoint: vectors, moments, counters and, as metadata, what the run depends on. Loading refuses (TN_EINPUT) one of another
- * model, other pictures or other settings, naming what differs. `fingerprint` identifies the model. */
+/* Checkpoint: vectors, moments, counters and, as metadata, what the run depends on. Loading refuses (TN_EINPUT) one of
+ * another model, other pictures or other settings, naming what differs. `fingerprint` identifies the model. */
 int nn_train_save(const nn_train *t, const char *fingerprint, const char *path, tn_err *err);
 int nn_train_load(nn_train *t, const char *fingerprint, const char *path, tn_err *err);
 

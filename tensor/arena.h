@@ -1,7 +1,7 @@
 /* Bump memory with mark and release: the whole memory manager of the project.
  *
- * Invariant: what was allocated after a mark is dead once the mark is released; nothing is freed singly, nothing is counted.
- * Chunks stay with the arena when they are released, so that a training run asks the system once. */
+ * Invariant: what was allocated after a mark is dead once the mark is released; nothing is freed singly, nothing is
+ * counted. Chunks stay with the arena when they are released, so that a training run asks the system once. */
 #ifndef TN_ARENA_H
 #define TN_ARENA_H
 

@@ -1,8 +1,8 @@
 /* Errors that come from outside: bad files, bad options, a full disk.
  *
- * A function that can meet bad input returns 0, or -1 after filling the caller's tn_err; it prints nothing, frees what it
- * allocated and leaves its outputs untouched. The code is also the exit status of the program. A bug of ours (shapes that
- * do not fit between operators) is not an error of this kind: TN_BUG prints where and aborts. */
+ * A function that can meet bad input returns 0, or -1 after filling the caller's tn_err; it prints nothing, frees what
+ * it allocated and leaves its outputs untouched. The code is also the exit status of the program. A bug of ours (shapes
+ * that do not fit between operators) is not an error of this kind: TN_BUG prints where and aborts. */
 #ifndef TN_ERR_H
 #define TN_ERR_H
 
@@ -31,8 +31,8 @@ typedef struct tn_err {
 #define TN_PRINTF(fmt, args)
 #endif
 
-/* Fills *e (which may be NULL) and returns -1, so that `return tn_fail(e, TN_EINPUT, "...")` reads as one thing. Control
- * characters that arrive through %s (names out of untrusted files) are replaced by \xNN. */
+/* Fills *e (which may be NULL) and returns -1, so that `return tn_fail(e, TN_EINPUT, "...")` reads as one thing.
+ * Control characters that arrive through %s (names out of untrusted files) are replaced by \xNN. */
 int tn_fail(tn_err *e, int code, const char *fmt, ...) TN_PRINTF(3, 4);
 
 /* Puts "text: " in front of an existing message, for adding the file or the component to an inner error. Returns -1. */

@@ -8,8 +8,8 @@
 
 /* a b + c, rounded once. Without hardware: the product of two floats is exact in double; its sum with c is rounded to
  * odd (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008), after which the rounding to float is
- * right, as 53 >= 24 + 2. Rounding to odd: cut towards zero, then set the last bit where something was cut off. What the
- * sum lost is e, by Knuth's TwoSum; the sum lies beyond the exact value, one unit above the cut, where their signs
+ * right, as 53 >= 24 + 2. Rounding to odd: cut towards zero, then set the last bit where something was cut off. What
+ * the sum lost is e, by Knuth's TwoSum; the sum lies beyond the exact value, one unit above the cut, where their signs
  * differ. All of it is arithmetic on 64-bit integers without comparisons or branches: what SSE2 has, so that compilers
  * vectorise it. */
 static inline float tn_fmaf(float a, float b, float c) {

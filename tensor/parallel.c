@@ -11,8 +11,9 @@ static void run_serial(int64_t n, void (*task)(void *arg, int64_t i, int worker)
 int tn_threads_for(int threads, double nanoseconds) { return nanoseconds < 20e3 ? 1 : threads; }
 
 #ifdef _OPENMP
-/* Tasks are handed out one by one: they are few and coarse, and cores of one machine may differ in speed. The team always has
- * the same size, also for fewer tasks, because the run time ends and starts threads whenever the size changes. */
+/* Tasks are handed out one by one: they are few and coarse, and cores of one machine may differ in speed. The team
+ * always has the same size, also for fewer tasks, because the run time ends and starts threads whenever the size
+ * changes. */
 void tn_parallel_for(int threads, int64_t n, void (*task)(void *arg, int64_t i, int worker), void *arg) {
     if (threads <= 1 || n <= 1 || omp_in_parallel()) {
         run_serial(n, task, arg);

@@ -4,9 +4,9 @@
 
 #include <stdint.h>
 
-/* Calls task(arg, i, worker) once for every i in 0..n, on at most `threads` threads (worker in 0..threads), in any order.
- * Owner computes: task i alone writes its outputs, so the result does not depend on the threads. Without OpenMP, or called from
- * inside another parallel loop, it is a plain loop with worker 0. */
+/* Calls task(arg, i, worker) once for every i in 0..n, on at most `threads` threads (worker in 0..threads), in any
+ * order. Owner computes: task i alone writes its outputs, so the result does not depend on the threads. Without OpenMP,
+ * or called from inside another parallel loop, it is a plain loop with worker 0. */
 void tn_parallel_for(int threads, int64_t n, void (*task)(void *arg, int64_t i, int worker), void *arg);
 
 /* How many of `threads` are worth waking for work that takes one of them about that long: 1 or all. A sleeping thread takes some

@@ -35,8 +35,8 @@ void tn_ctx_reset(tn_ctx *c) {
     c->replay = false;
 }
 
-/* Bytes of structs that a run is promised: several times what a training step of the largest model of the family needs (tests/
- * test_oom.c measures). Untouched pages cost nothing. */
+/* Bytes of structs that a run is promised: several times what a training step of the largest model of the family needs
+ * (tests/ test_oom.c measures). Untouched pages cost nothing. */
 enum { STEP_STRUCTS = 4 << 20, BLOCK_STRUCTS = 1 << 20 };
 
 int tn_ctx_begin(tn_ctx *c, bool record, tn_err *err) {
@@ -76,8 +76,8 @@ float *tn_f32(const tn_tensor *t) {
     return t->data;
 }
 
-/* A struct in the current space. Failed data is sticky and the run goes on without numbers, but shapes need their structs:
- * tn_ctx_begin sees to it that they are there. */
+/* A struct in the current space. Failed data is sticky and the run goes on without numbers, but shapes need their
+ * structs: tn_ctx_begin sees to it that they are there. */
 static void *meta(tn_ctx *c, size_t bytes) {
     void *p = tn_arena_alloc(&c->cur->meta, bytes);
     if (c->cur->meta.failed) TN_BUG("out of memory for the tape");

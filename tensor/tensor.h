@@ -1,16 +1,16 @@
 /* Tensors, the context they are computed in, and the tape.
  *
- * A tensor is contiguous and row-major: images NCHW, tokens [batch, length, channels], as PyTorch shows them. Reshape shares the
- * data; everything else copies. There are no strides.
+ * A tensor is contiguous and row-major: images NCHW, tokens [batch, length, channels], as PyTorch shows them. Reshape
+ * shares the data; everything else copies. There are no strides.
  *
  * Operators run at once (eagerly). When some input wants a gradient, the executed operator is also put on the tape, and
- * tn_backward walks the tape from its end: this is micrograd (github.com/karpathy/micrograd), on tensors. Models are written
- * once, forward only; what is recorded follows from which leaves want gradients.
+ * tn_backward walks the tape from its end: this is micrograd (github.com/karpathy/micrograd), on tensors. Models are
+ * written once, forward only; what is recorded follows from which leaves want gradients.
  *
- * Memory: two spaces of bump memory. `step` lives until the caller releases it, `block` for one block. A block (tn_block) is a
- * function of tensors that is one entry of the tape. Kept, its activations stay in the step space; checkpointed (Chen et al.
- * 1604.06174), only its output stays and backward runs it again. Either way the gradients inside it live in the block space and
- * are gone after it, and the bits are the same. */
+ * Memory: two spaces of bump memory. `step` lives until the caller releases it, `block` for one block. A block
+ * (tn_block) is a function of tensors that is one entry of the tape. Kept, its activations stay in the step space;
+ * checkpointed (Chen et al. 1604.06174), only its output stays and backward runs it again. Either way the gradients
+ * inside it live in the block space and are gone after it, and the bits are the same. */
 #ifndef TN_TENSOR_H
 #define TN_TENSOR_H
 
@@ -68,8 +68,8 @@ void tn_ctx_set_dry(tn_ctx *c);
 size_t tn_ctx_peak(const tn_ctx *c);
 /* Forgets the tape and everything in both spaces, keeps the memory for the next step. Clears the sticky failure. */
 void tn_ctx_reset(tn_ctx *c);
-/* How every run starts: a reset, what to put on the tape (record), and room for the run's structs, taken before the first
- * operator so that a run whose data cannot be had still ends in order. -1 with TN_ENOMEM where there is none. */
+/* How every run starts: a reset, what to put on the tape (record), and room for the run's structs, taken before the
+ * first operator so that a run whose data cannot be had still ends in order. -1 with TN_ENOMEM where there is none. */
 int tn_ctx_begin(tn_ctx *c, bool record, tn_err *err);
 /* 0, or -1 with TN_ENOMEM if an allocation failed since the last reset: the results are then meaningless. */
 int tn_ctx_status(const tn_ctx *c, tn_err *err);
@@ -82,8 +82,8 @@ float *tn_f32(const tn_tensor *t);            /* data of an F32 tensor; a bug ot
 
 /* New uninitialised tensor in the current space. */
 tn_tensor *tn_new(tn_ctx *c, tn_dtype dtype, int ndim, const int64_t *shape);
-/* A leaf around the caller's data (which outlives the step), or, with data NULL, uninitialised. With need its gradient is
- * allocated at once (zeroes are not written: grad_set says whether anything arrived). */
+/* A leaf around the caller's data (which outlives the step), or, with data NULL, uninitialised. With need its gradient
+ * is allocated at once (zeroes are not written: grad_set says whether anything arrived). */
 tn_tensor *tn_leaf(tn_ctx *c, tn_dtype dtype, int ndim, const int64_t *shape, void *data, bool need);
 /* The same numbers under another shape of as many elements. */
 tn_tensor *tn_reshape(tn_ctx *c, tn_tensor *x, int ndim, const int64_t *shape);
@@ -128,8 +128,8 @@ typedef struct tn_case {
     tn_attr a;
     int nin;
     struct tn_case_input {
-        /* numbers that want a gradient: 'x' data, 'w' an F32, 'h' an F16, 'b' a BF16 weight; without: 'd' data, 'p' positive,
-         * 'i' ids; 0: the input is absent */
+        /* numbers that want a gradient: 'x' data, 'w' an F32, 'h' an F16, 'b' a BF16 weight; without: 'd' data, 'p'
+         * positive, 'i' ids; 0: the input is absent */
         char fill;
         int ndim;
         int64_t shape[TN_MAX_DIMS];
@@ -161,8 +161,9 @@ void tn_seed(tn_ctx *c, tn_tensor *out, const float *cotangent);
 /* Walks the tape backwards and forgets it. Gradients of leaves are in leaf->grad where leaf->grad_set. */
 void tn_backward(tn_ctx *c);
 
-/* A block: one entry of the tape that runs fn on its inputs. fn must be a pure function of arg (which outlives the step) and
- * the inputs: every tensor that wants a gradient and is not a leaf with memory of its own comes in through `in`. */
+/* A block: one entry of the tape that runs fn on its inputs. fn must be a pure function of arg (which outlives the
+ * step) and the inputs: every tensor that wants a gradient and is not a leaf with memory of its own comes in through
+ * `in`. */
 typedef tn_tensor *(*tn_block_fn)(tn_ctx *c, const void *arg, tn_tensor *const *in);
 tn_tensor *tn_block(tn_ctx *c, tn_block_fn fn, const void *arg, int nin, tn_tensor *const *in);
 

@@ -1,5 +1,5 @@
-/* The test harness: every tests/test_NAME.c is one executable that defines test_main. A check is one passed or failed count;
- * only failures are printed. `build/tests/test_NAME [FILTER]`. */
+/* The test harness: every tests/test_NAME.c is one executable that defines test_main. A check is one passed or failed
+ * count; only failures are printed. `build/tests/test_NAME [FILTER]`. */
 #ifndef TEST_H
 #define TEST_H
 

@@ -1,8 +1,9 @@
-/* Memory that runs out: the n-th allocation fails, for every n, in loading a model, learning a word, making a picture, reading and
- * writing files. Each failure must come back as -1 with TN_ENOMEM (or be one the program can do without), crash nothing and leak
- * nothing, and once memory is there again all must work.
+/* Memory that runs out: the n-th allocation fails, for every n, in loading a model, learning a word, making a picture,
+ * reading and writing files. Each failure must come back as -1 with TN_ENOMEM (or be one the program can do without),
+ * crash nothing and leak nothing, and once memory is there again all must work.
  *
- * The linker sends the program's malloc, calloc, realloc and free here (--wrap in the Makefile); libc's own are not touched. */
+ * The linker sends the program's malloc, calloc, realloc and free here (--wrap in the Makefile); libc's own are not
+ * touched. */
 #include "nn/image/png.h"
 #include "nn/image/preprocess.h"
 #include "nn/train.h"
@@ -171,8 +172,8 @@ static void test_studio(test_state *t) {
     nn_model_free(s.model);
 }
 
-/* The tape of the largest UNet of the family with nothing checkpointed must fit into what tn_ctx_begin takes: Stable Diffusion
- * 1.x has 16 transformer blocks and 22 resnets, SDXL 70 and 17, tiny-sd15 11 and 17. */
+/* The tape of the largest UNet of the family with nothing checkpointed must fit into what tn_ctx_begin takes: Stable
+ * Diffusion 1.x has 16 transformer blocks and 22 resnets, SDXL 70 and 17, tiny-sd15 11 and 17. */
 static void test_structs(test_state *t) {
     tn_err err = {0};
     nn_model *m;

@@ -1,5 +1,5 @@
-/* Every case of every operator: the tuned kernels of each instruction set against ref/ in double, forward and backward; the same
- * bits on every instruction set and for 1, 2, 3 and 7 threads; gradients add to what is there. */
+/* Every case of every operator: the tuned kernels of each instruction set against ref/ in double, forward and backward;
+ * the same bits on every instruction set and for 1, 2, 3 and 7 threads; gradients add to what is there. */
 #include "tests/op_cases.h"
 #include "tests/test.h"
 
@@ -8,7 +8,8 @@
 
 static const char *const isa_names[] = {"scalar", "avx2", "avx512", "neon"};
 
-/* Rounding of one float32 evaluation, squared; the sinusoid's angle is rounded on purpose (op_timestep.c): 6e-5 absolute. */
+/* Rounding of one float32 evaluation, squared; the sinusoid's angle is rounded on purpose (op_timestep.c): 6e-5
+ * absolute. */
 static double forward_bar(const tn_op *op) { return op == tn_op_get(TN_OP_timestep_embedding) ? 1e-9 : 1e-12; }
 static const double backward_bar = 1e-11;
 

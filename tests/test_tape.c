@@ -1,5 +1,5 @@
-/* The tape and its blocks: gradients with and without checkpointing are the same bits, views and repeated inputs add up, dry runs
- * predict the memory, and what nobody needs is not recorded. */
+/* The tape and its blocks: gradients with and without checkpointing are the same bits, views and repeated inputs add
+ * up, dry runs predict the memory, and what nobody needs is not recorded. */
 #include "tensor/op/ops.h"
 #include "tests/test.h"
 
@@ -76,8 +76,8 @@ static void test_checkpoint(test_state *t) {
     tn_ctx_free(&kept), tn_ctx_free(&again);
 }
 
-/* The gradient of the whole net against finite differences through ref/ in double would repeat test_ref; here one number: the
- * derivative along a direction, which sees a missing or doubled contribution at once. */
+/* The gradient of the whole net against finite differences through ref/ in double would repeat test_ref; here one
+ * number: the derivative along a direction, which sees a missing or doubled contribution at once. */
 static void test_direction(test_state *t) {
     tn_ctx c;
     tn_ctx_init(&c, NULL, 1);

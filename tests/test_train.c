@@ -1,5 +1,5 @@
-/* Learning a word on the bundled model: sentences, learning rates, regulariser, clipping, optimiser; the same vectors for any
- * threads, with and without checkpointing, and across an interruption; what a checkpoint refuses. */
+/* Learning a word on the bundled model: sentences, learning rates, regulariser, clipping, optimiser; the same vectors
+ * for any threads, with and without checkpointing, and across an interruption; what a checkpoint refuses. */
 #include "nn/train.h"
 #include "tensor/rng.h"
 #include "tests/test.h"

@@ -1,5 +1,6 @@
-/* oneword bench: measuring and printing, shared by its parts. Every time is wall-clock and a median; a machine that does other work
- * meanwhile shows in all of them alike, so shares of the peak, measured in the same run, are steadier than seconds. */
+/* oneword bench: measuring and printing, shared by its parts. Every time is wall-clock and a median; a machine that
+ * does other work meanwhile shows in all of them alike, so shares of the peak, measured in the same run, are steadier
+ * than seconds. */
 #ifndef TOOLS_BENCH_H
 #define TOOLS_BENCH_H
 
@@ -34,13 +35,13 @@ typedef struct bench_times {
 bool bench_again(const bench *b, bench_times *t);
 double bench_median(bench_times *t);
 
-/* Of one operator: multiplications and additions of matmul, linear, conv2d and attention by the textbook (a causal attention counts
- * half), 0 for others; and bytes that any implementation moves: every input and output once. */
+/* Of one operator: multiplications and additions of matmul, linear, conv2d and attention by the textbook (a causal
+ * attention counts half), 0 for others; and bytes that any implementation moves: every input and output once. */
 double bench_flops(const tn_node *n, bool backward);
 double bench_bytes(const tn_node *n, bool backward);
 
-/* The parts: float32 multiply-adds and memory bandwidth of the machine; operators at the shapes of Stable Diffusion 1.5 at 512x512;
- * the networks of a model directory, and with `profile` the time by operator. */
+/* The parts: float32 multiply-adds and memory bandwidth of the machine; operators at the shapes of Stable Diffusion 1.5
+ * at 512x512; the networks of a model directory, and with `profile` the time by operator. */
 int bench_machine(bench *b, tn_err *err);
 int bench_kernels(bench *b, tn_err *err);
 int bench_models(bench *b, const char *dir, bool profile, tn_err *err);

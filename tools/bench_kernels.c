@@ -1,5 +1,5 @@
-/* Operators at the shapes they have in Stable Diffusion 1.5 at 512x512, batch 1. Each is run on the tape as in a model; the profile
- * hook of the context times the operator alone, without the making of its inputs. */
+/* Operators at the shapes they have in Stable Diffusion 1.5 at 512x512, batch 1. Each is run on the tape as in a model;
+ * the profile hook of the context times the operator alone, without the making of its inputs. */
 #include "tools/bench.h"
 
 #include "tensor/rng.h"
@@ -24,7 +24,8 @@ static tn_tensor *input(maker *m, int ndim, const int64_t *shape, bool need) {
     return t;
 }
 
-/* One row of the table: an operator by its sizes. dx and dw: whose gradient is wanted; with neither it is the forward. */
+/* One row of the table: an operator by its sizes. dx and dw: whose gradient is wanted; with neither it is the
+ * forward. */
 typedef struct kernel_case {
     const char *name;
     tn_tensor *(*run)(maker *m, const int64_t *d, bool dx, bool dw);

@@ -29,7 +29,8 @@ double bench_median(bench_times *t) {
 
 static bool wanted(const tn_node *n, int i) { return i < n->nin && n->in[i] && n->in[i]->need; }
 
-/* scores and sums over M keys for each element of the queries [B,N,C]; backward has the scores again, dp, and dq, dk, dv */
+/* scores and sums over M keys for each element of the queries [B,N,C]; backward has the scores again, dp, and dq,
+ * dk, dv */
 static double attention_flops(const tn_node *n, bool backward) {
     double product = 2.0 * (double)tn_numel(n->in[0]) * (double)n->in[1]->shape[1] * (n->a.causal ? 0.5 : 1.0);
     return product * (backward ? 2 + wanted(n, 0) + wanted(n, 1) + wanted(n, 2) : 2);

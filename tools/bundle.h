@@ -5,9 +5,9 @@
 #include "tensor/err.h"
 #include <stddef.h>
 
-/* Where "world/model" or the like lies: testdata/ of the current folder, testdata/ of the source tree that `program` (as it was
- * called: argv[-1] of a command) was built in, or share/oneword/ next to the bin/ that it was installed to. Fills path[cap].
- * TN_EIO names the places. */
+/* Where "world/model" or the like lies: testdata/ of the current folder, testdata/ of the source tree that `program`
+ * (as it was called: argv[-1] of a command) was built in, or share/oneword/ next to the bin/ that it was installed to.
+ * Fills path[cap]. TN_EIO names the places. */
 int bundle_find(const char *program, const char *what, char *path, size_t cap, tn_err *err);
 
 #endif

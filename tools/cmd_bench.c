@@ -1,5 +1,5 @@
-/* oneword bench: one table of the machine's peak, of operators at real shapes and of whole networks. Never a test: times depend on
- * what else the machine does. */
+/* oneword bench: one table of the machine's peak, of operators at real shapes and of whole networks. Never a test:
+ * times depend on what else the machine does. */
 #include "tensor/io/sys.h"
 #include "tools/bench.h"
 #include "tools/bundle.h"

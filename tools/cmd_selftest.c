@@ -1,8 +1,9 @@
 /* oneword selftest: one hash for every machine.
  *
- * A short reference run on the bundled model, everything that the project computes on the way from photographs to a word and back:
- * pictures, encoder, sentences, two training steps, two guided sampling steps, decoder. The SHA-256 of its results is the same for any number of
- * threads, instruction set, compiler and CPU; the published one lies in testdata/world/selftest.sha256. */
+ * A short reference run on the bundled model, everything that the project computes on the way from photographs to a
+ * word and back: pictures, encoder, sentences, two training steps, two guided sampling steps, decoder. The SHA-256 of
+ * its results is the same for any number of threads, instruction set, compiler and CPU; the published one lies in
+ * testdata/world/selftest.sha256. */
 #include "nn/train.h"
 #include "tensor/io/bytes.h"
 #include "tensor/io/sha256.h"
@@ -44,7 +45,8 @@ static void hash_floats(tn_sha256 *h, const float *x, int64_t n) {
     }
 }
 
-/* Two steps of training on one picture; the losses and the vector go into the hash, the vector stays in *learned [dim]. */
+/* Two steps of training on one picture; the losses and the vector go into the hash, the vector stays in *learned
+ * [dim]. */
 static int learn(tn_ctx *c, nn_model *m, const char *program, tn_sha256 *h, float *learned, tn_err *err) {
     char picture_path[4096], template_path[4096];
     nn_image picture = {0};

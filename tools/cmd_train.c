@@ -1,8 +1,8 @@
 /* oneword train: pictures in, learned_embeds.safetensors out.
  *
- * OUTPUT/ holds  run.json (the resolved settings and the seed, written before step 1), checkpoint.safetensors, log.jsonl,
- * learned_embeds.safetensors at the end, val-stepN-i.png. Every file is replaced atomically: a run that is killed at any moment
- * goes on with --resume to the same bytes. */
+ * OUTPUT/ holds  run.json (the resolved settings and the seed, written before step 1), checkpoint.safetensors,
+ * log.jsonl, learned_embeds.safetensors at the end, val-stepN-i.png. Every file is replaced atomically: a run that is
+ * killed at any moment goes on with --resume to the same bytes. */
 #include "nn/train.h"
 #include "tensor/io/sys.h"
 #include "tools/embedding.h"
@@ -31,7 +31,8 @@ const opt_command cmd_train = {
     "    --template-file testdata/world/templates-object.txt --placeholder-token '<mango>' --initializer-token cat -o out",
     train_rows, TRAIN_NROWS, run};
 
-/* The signal that asked to stop; the second one leaves at once, which loses at most the steps since the last checkpoint. */
+/* The signal that asked to stop; the second one leaves at once, which loses at most the steps since the last
+ * checkpoint. */
 static volatile sig_atomic_t stop_signal;
 
 static void on_signal(int sig) {

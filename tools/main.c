@@ -88,9 +88,10 @@ static int version(bool json) {
     return 0;
 }
 
-/* OpenMP run times let a thread that waits at the end of a loop spin, unless told otherwise before the program starts. Where
- * anything else wants the cores, the spinning thread keeps the one it waits for off its core: a step on the bundled model took
- * 40 times longer (measured). So, unless the user has chosen, choose sleeping and start again; where that fails, go on. */
+/* OpenMP run times let a thread that waits at the end of a loop spin, unless told otherwise before the program starts.
+ * Where anything else wants the cores, the spinning thread keeps the one it waits for off its core: a step on the
+ * bundled model took 40 times longer (measured). So, unless the user has chosen, choose sleeping and start again; where
+ * that fails, go on. */
 static void wait_passively(char **argv) {
 #ifdef _OPENMP
     if (getenv("OMP_WAIT_POLICY") || setenv("OMP_WAIT_POLICY", "passive", 0)) return;

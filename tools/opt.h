@@ -1,7 +1,9 @@
-/* The command line: every subcommand is a table of options; parsing, --help, suggestions and errors come from the table.
+/* The command line: every subcommand is a table of options; parsing, --help, suggestions and errors come from the
+ * table.
  *
- * Names are diffusers' for training, A1111's and stable-diffusion.cpp's for generation; '_' and '-' are alike in long names,
- * --name=value and --name value are alike, prefixes are not accepted. Data goes to stdout, everything else to stderr. */
+ * Names are diffusers' for training, A1111's and stable-diffusion.cpp's for generation; '_' and '-' are alike in long
+ * names, --name=value and --name value are alike, prefixes are not accepted. Data goes to stdout, everything else to
+ * stderr. */
 #ifndef TOOLS_OPT_H
 #define TOOLS_OPT_H
 
@@ -42,9 +44,9 @@ typedef struct opt_command {
     int (*run)(int argc, char **argv); /* argv[0] is the command's name, argv[-1] the program as it was called; returns the exit status */
 } opt_command;
 
-/* Fills *settings (already holding the defaults) from argv[1..argc). `given`, if not NULL, gets one bool a row. Positional
- * arguments are collected in *rest (may be NULL: then they are errors). Returns 0; 1 where --help was printed (exit 0); -1 with
- * TN_EUSAGE. */
+/* Fills *settings (already holding the defaults) from argv[1..argc). `given`, if not NULL, gets one bool a row.
+ * Positional arguments are collected in *rest (may be NULL: then they are errors). Returns 0; 1 where --help was
+ * printed (exit 0); -1 with TN_EUSAGE. */
 int opt_parse(const opt_command *cmd, int argc, char **argv, void *settings, bool *given, opt_list *rest, tn_err *err);
 void opt_help(const opt_command *cmd);
 /* The nearest of n names by edit distance, NULL where none is near. */
@@ -75,8 +77,8 @@ void opt_note(const opt_common *o, const char *fmt, ...) TN_PRINTF(2, 3);
 /* A text out of a file to stdout, its control characters as \xNN. */
 void opt_put(const char *text);
 
-/* Progress on stderr: a bar where it is a terminal (at most 5 a second), a line every 30 s or 10 % elsewhere; ETA from the
- * recent pace. `extra` is shown behind it ("loss 0.0931"). */
+/* Progress on stderr: a bar where it is a terminal (at most 5 a second), a line every 30 s or 10 % elsewhere; ETA from
+ * the recent pace. `extra` is shown behind it ("loss 0.0931"). */
 typedef struct opt_progress {
     const char *what;
     int64_t total;

@@ -56,8 +56,8 @@ const opt_row train_rows[TRAIN_NROWS] = {
 };
 
 
-/* diffusers: the command of its textual inversion README. official: rinongal/textual_inversion, v1-finetune.yaml on one GPU.
- * quick: what finds a word in minutes on a CPU (measured on the bundled model, tests/README.md). */
+/* diffusers: the command of its textual inversion README. official: rinongal/textual_inversion, v1-finetune.yaml on one
+ * GPU. quick: what finds a word in minutes on a CPU (measured on the bundled model, tests/README.md). */
 typedef struct preset {
     const char *name, *rate;
     bool scale;

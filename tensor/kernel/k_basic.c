@@ -99,8 +99,8 @@ void K(adamw)(int64_t n, float *p, const float *g, float *m, float *v, double lr
     }
 }
 
-/* Two multiply-adds a cycle that take four cycles each need eight chains. Twelve where registers are as wide as v16; else six,
- * each stepped twice, which are 12 registers of AVX2 and 24 of NEON. */
+/* Two multiply-adds a cycle that take four cycles each need eight chains. Twelve where registers are as wide as v16;
+ * else six, each stepped twice, which are 12 registers of AVX2 and 24 of NEON. */
 #define PEAK_EACH(X) X(0) X(1) X(2) X(3) X(4) X(5)
 #define PEAK_START(i) v16 c##i = v_set1((float)i), d##i = v_set1(8.0f + (float)i); /* chains that are equal would be one */
 #define PEAK_FIRST(i) c##i = v_fma(c##i, half, one);

@@ -69,9 +69,9 @@ static void gather_x(const void *ctx, int64_t row, int64_t pos, int64_t n, float
     }
 }
 
-/* With stride s an input pixel (h, w) is seen through those taps only for which s divides h + top - i and
- * w + left - j. So the pixels fall into s^2 phases, each with its share of the taps; one phase is a product without zeros
- * between pixels. */
+/* With stride s an input pixel (h, w) is seen through those taps only for which s divides h + top - i and w + left - j.
+ * So the pixels fall into s^2 phases, each with its share of the taps; one phase is a product without zeros between
+ * pixels. */
 typedef struct phase {
     const k_conv *p;
     int64_t h0, w0, H, W;   /* its first pixel, and how many there are, at distance s */

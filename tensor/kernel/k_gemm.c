@@ -56,7 +56,8 @@ enum {
     v_store(t + i * GEMM_COLS, c##i); \
     WIDE(v_store(t + i * GEMM_COLS + 16, d##i);)
 
-/* A last panel of at most 16 columns is padded to that only: half of the work, and as fast a step, where a tile has two. */
+/* A last panel of at most 16 columns is padded to that only: half of the work, and as fast a step, where a tile has two
+ * vectors. */
 #define STEP_NARROW(i) c##i = v_fma(v_set1(a[i]), b0, c##i);
 
 /* The macros keep each row of the tile in variables of its own: arrays would go through memory. */

@@ -1,14 +1,14 @@
 /* The kernel table: what is hot enough to be compiled once per instruction set.
  *
- * Each k_*.c is written once on simd.h (16 lanes) and compiled per instruction set; kernels.c gathers one compile's functions
- * in a table, tn_kernels_NAME. cpu.c picks the table. Every kernel computes the same bits on every instruction set and for any
- * number of threads: what enters the arithmetic (order of summation, key blocks, splits) depends on shapes only; how the work
- * is cut into tiles does not enter it.
+ * Each k_*.c is written once on simd.h (16 lanes) and compiled per instruction set; kernels.c gathers one compile's
+ * functions in a table, tn_kernels_NAME. cpu.c picks the table. Every kernel computes the same bits on every
+ * instruction set and for any number of threads: what enters the arithmetic (order of summation, key blocks, splits)
+ * depends on shapes only; how the work is cut into tiles does not enter it.
  *
- * Conventions: row-major float32 unless a type says otherwise; `acc` != 0 adds to the destination (gradients), 0 overwrites it;
- * NULL gradient destinations are skipped. Kernels that take `threads` call tn_parallel_for themselves; `scratch` points to at
- * least KERNEL_scratch(p) bytes, 64-byte aligned (dry runs ask for the size with the same struct). The others work on the range
- * that they are given and are called from inside a parallel loop. */
+ * Conventions: row-major float32 unless a type says otherwise; `acc` != 0 adds to the destination (gradients), 0
+ * overwrites it; NULL gradient destinations are skipped. Kernels that take `threads` call tn_parallel_for themselves;
+ * `scratch` points to at least KERNEL_scratch(p) bytes, 64-byte aligned (dry runs ask for the size with the same
+ * struct). The others work on the range that they are given and are called from inside a parallel loop. */
 #ifndef TN_KERNELS_H
 #define TN_KERNELS_H
 
@@ -17,9 +17,9 @@
 
 typedef enum { TN_F32, TN_F16, TN_BF16, TN_I64, TN_U8, TN_F64 } tn_dtype; /* the first three are computed with */
 
-/* C[b] (+)= op(A[b]) op(B[b]) (+ bias), with op(A) [M,K], op(B) [K,N], C [M,N], for b in 0..batch.
- * Each element of C is one chain of fused multiply-adds over k = 0..K-1 in order, starting from 0; bias and the old C are added
- * after it. A and B may lie as F32, F16 or BF16 (frozen weights as in the file) and are widened while panels are packed. */
+/* C[b] (+)= op(A[b]) op(B[b]) (+ bias), with op(A) [M,K], op(B) [K,N], C [M,N], for b in 0..batch. Each element of C is
+ * one chain of fused multiply-adds over k = 0..K-1 in order, starting from 0; bias and the old C are added after it. A
+ * and B may lie as F32, F16 or BF16 (frozen weights as in the file) and are widened while panels are packed. */
 typedef struct k_matmul {
     int64_t M, N, K, batch;
     const void *A; /* [M,K] or, with a_trans, [K,M]; row stride lda, batch stride a_step (elements; 0 shares one A) */
@@ -56,8 +56,9 @@ typedef struct k_conv {
 } k_conv;
 
 /* Multi-head attention; heads are contiguous slices of the last axis. q [B,N,H*D], k and v [B,M,H*D], y like q.
- * y = softmax(scale q k^T (causal: keys j <= i only)) v, streaming over key blocks (of a size that depends on shapes only), so
- * that probabilities are never stored whole. lse [B,H,N] = log sum exp of the scaled scores, kept for backward. */
+ * y = softmax(scale q k^T (causal: keys j <= i only)) v, streaming over key blocks (of a size that depends on shapes
+ * only), so that probabilities are never stored whole. lse [B,H,N] = log sum exp of the scaled scores, kept for
+ * backward. */
 typedef struct k_attention {
     int64_t B, N, M, H, D;
     const float *q, *k, *v;
@@ -149,12 +150,13 @@ typedef struct tn_kernels {
     float (*sum)(int64_t n, const float *x);
     float (*dot)(int64_t n, const float *a, const float *b);
     float (*sum_sq_diff)(int64_t n, const float *a, const float *b, const float *w); /* sum w (a-b)^2; w NULL = 1 */
-    /* One AdamW step on n parameters, PyTorch's order: p *= 1 - lr*wd; m, v updated; p -= step_size * m / (sqrt(v)/sqrt_bc2 + eps)
-     * with step_size = lr / (1 - beta1^t), sqrt_bc2 = sqrt(1 - beta2^t) computed by the caller in double. */
+    /* One AdamW step on n parameters, PyTorch's order: p *= 1 - lr*wd; m, v updated; p -= step_size * m /
+     * (sqrt(v)/sqrt_bc2 + eps) with step_size = lr / (1 - beta1^t), sqrt_bc2 = sqrt(1 - beta2^t) computed by the caller
+     * in double. */
     void (*adamw)(int64_t n, float *p, const float *g, float *m, float *v, double lr, double beta1, double beta2, double eps, double weight_decay,
                   double step_size, double sqrt_bc2);
-    /* n times K_PEAK_FMAS multiply-adds in registers, as fast as the machine can: what `oneword bench` measures against. The
-     * result is there so that nothing is optimised away. */
+    /* n times K_PEAK_FMAS multiply-adds in registers, as fast as the machine can: what `oneword bench` measures
+     * against. The result is there so that nothing is optimised away. */
     float (*peak)(int64_t n);
 } tn_kernels;
 

@@ -2,9 +2,8 @@
  *
  * One vector type with the same lanes and the same rounding in every back end: one AVX-512 register, two AVX2
  * registers, four NEON registers or a plain array. Every operation is IEEE binary32, rounded to nearest even, so a
- * kernel written on it computes the same bits wherever it is compiled (NaN payloads apart). This is the only file
- * with instruction-set conditionals; the build defines TN_ISA and TN_ISA_NAME for one NAME of avx512, avx2, neon,
- * scalar.
+ * kernel written on it computes the same bits wherever it is compiled (NaN payloads apart). This is the only file with
+ * instruction-set conditionals; the build defines TN_ISA and TN_ISA_NAME for one NAME of avx512, avx2, neon, scalar.
  *
  *   v16   16 floats                     v_...
  *   v16i  16 int32, wrapping            vi_...

@@ -1,7 +1,7 @@
 /* add (with broadcasting) and scale. Definitions: ref/add_scale.c.
  *
- * b is broadcast in one of two ways, both y[o,m,i] = a[o,m,i] + b[m]: along trailing dims (I = 1: equal shapes, bias, position
- * embedding) or along leading dims (O = 1: the time embedding [B,C] on an image [B,C,H,W]). */
+ * b is broadcast in one of two ways, both y[o,m,i] = a[o,m,i] + b[m]: along trailing dims (I = 1: equal shapes, bias,
+ * position embedding) or along leading dims (O = 1: the time embedding [B,C] on an image [B,C,H,W]). */
 #include "tensor/op/ops.h"
 #include "tensor/parallel.h"
 
@@ -14,7 +14,8 @@ static int add_shape(const tn_node *n, int64_t *shape) {
     return a->ndim;
 }
 
-/* Rows: leading dims: M rows of I elements, each with its own b; trailing dims: O rows of M elements, all with the same b. */
+/* Rows: leading dims: M rows of I elements, each with its own b; trailing dims: O rows of M elements, all with the
+ * same b. */
 typedef struct add_job {
     const tn_kernels *k;
     bool channel;

@@ -1,5 +1,5 @@
-/* Multi-head attention. Definition: ref/attention.c. Probabilities are never stored: forward keeps one log-sum-exp a row, and
- * backward computes them again. */
+/* Multi-head attention. Definition: ref/attention.c. Probabilities are never stored: forward keeps one log-sum-exp a
+ * row, and backward computes them again. */
 #include "tensor/op/ops.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* embedding and gather_rows. Definitions: ref/embedding.c.
  *
- * The learned vectors are a tensor of their own behind the vocabulary: ids V, V+1, ... So the optimiser's whole state is a few
- * rows, and the table stays as it lies in the file. */
+ * The learned vectors are a tensor of their own behind the vocabulary: ids V, V+1, ... So the optimiser's whole state
+ * is a few rows, and the table stays as it lies in the file. */
 #include "tensor/op/ops.h"
 
 #include <string.h>

@@ -32,7 +32,7 @@ tn_tensor *tn_clamp(tn_ctx *c, tn_tensor *x, float lo, float hi) {
     return tn_apply(c, &tn_op_clamp, &(tn_attr){.lo = lo, .hi = hi}, 1, &x);
 }
 
-/* ---- gaussian_sample: z = mean + std noise, std = exp(logvar / 2) kept for backward; noise is data, without a gradient ---- */
+/* ---- gaussian_sample: z = mean + std noise, std = exp(logvar / 2) kept for backward; no gradient to the noise ---- */
 
 static int64_t sample_saved(const tn_node *n) { return tn_numel(n->in[0]); }
 

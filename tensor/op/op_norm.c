@@ -45,7 +45,8 @@ static void group_norm_forward(tn_ctx *c, tn_node *n) {
     if (tn_live(c)) c->k->group_norm(&p);
 }
 
-/* The two weight gradients share one acc flag in the kernel; leaves that were set apart are brought together by zeroes. */
+/* The two weight gradients share one acc flag in the kernel; leaves that were set apart are brought together by
+ * zeroes. */
 static void weight_grads(tn_ctx *c, tn_node *n, float **dgamma, float **dbeta, int *acc) {
     int ag = 0, ab = 0;
     *dgamma = tn_din(n, 1, &ag), *dbeta = tn_din(n, 2, &ab);

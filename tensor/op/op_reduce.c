@@ -120,7 +120,7 @@ const tn_op tn_op_l2_normalize = {"l2_normalize", normalize_shape, normalize_row
                                   normalize_cases, 2};
 tn_tensor *tn_l2_normalize(tn_ctx *c, tn_tensor *x) { return tn_apply(c, &tn_op_l2_normalize, NULL, 1, &x); }
 
-/* ---- cosine_similarity: y[i,j] = a_i b_j / (|a_i| |b_j|); da_i = sum_j dy_ij (b_j / |b_j| - y_ij a_i / |a_i|) / |a_i| ---- */
+/* ---- cosine_similarity: y_ij = a_i b_j / (|a_i| |b_j|); da_i = sum_j dy_ij (b_j/|b_j| - y_ij a_i/|a_i|) / |a_i| ---- */
 
 static int cosine_shape(const tn_node *n, int64_t *shape) {
     const tn_tensor *a = n->in[0], *b = n->in[1];
@@ -143,7 +143,8 @@ static void cosine_forward(tn_ctx *c, tn_node *n) {
     }
 }
 
-/* Gradient of the rows of one side: mine [N,C] with norms nm, the other's [M,C] with norms no; y and dy indexed with strides. */
+/* Gradient of the rows of one side: mine [N,C] with norms nm, the other's [M,C] with norms no; y and dy indexed with
+ * strides. */
 static void cosine_side(int64_t N, int64_t M, int64_t C, const float *mine, const float *nm, const float *other, const float *no,
                         const float *y, const float *dy, int64_t si, int64_t sj, float *d, int acc) {
     if (!acc) memset(d, 0, (size_t)(N * C) * sizeof *d);

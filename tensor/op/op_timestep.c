@@ -10,8 +10,9 @@ static int shape_rule(const tn_node *n, int64_t *shape) {
     return 2;
 }
 
-/* Frequencies and angles are rounded to float32 as in the public code, whose sinusoid the models were trained with: for large t
- * that is up to 6e-5 off the exact value. The sine and cosine of the rounded angle are exact to float rounding. */
+/* Frequencies and angles are rounded to float32 as in the public code, whose sinusoid the models were trained with: for
+ * large t that is up to 6e-5 off the exact value. The sine and cosine of the rounded angle are exact to float
+ * rounding. */
 static void forward(tn_ctx *c, tn_node *n) {
     int64_t B = n->in[0]->shape[0], dim = n->a.dim, half = dim / 2;
     const float *t = n->in[0]->data;

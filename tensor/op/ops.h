@@ -1,6 +1,6 @@
-/* The operators: typed constructors. Each lives with its shape rule, forward, backward and cases in one op_FAMILY.c; its
- * definition in double, with the derivation of its gradient, in ref/FAMILY.c. Weights (w, b, gamma, beta, table) may be F32, F16
- * or BF16; everything else is F32. Optional inputs are marked [opt] and may be NULL. */
+/* The operators: typed constructors. Each lives with its shape rule, forward, backward and cases in one op_FAMILY.c;
+ * its definition in double, with the derivation of its gradient, in ref/FAMILY.c. Weights (w, b, gamma, beta, table)
+ * may be F32, F16 or BF16; everything else is F32. Optional inputs are marked [opt] and may be NULL. */
 #ifndef TN_OPS_H
 #define TN_OPS_H
 
@@ -71,7 +71,8 @@ void tn_adamw(tn_ctx *c, const tn_adamw_config *cfg, double lr, int64_t t, int64
 
 /* Data as F32: itself, or widened into scratch. */
 const float *tn_widened(tn_ctx *c, const tn_tensor *t);
-/* Runs fn(arg, from, count) over pieces of 0..n on all threads; pieces are of a fixed size that does not enter the arithmetic. */
+/* Runs fn(arg, from, count) over pieces of 0..n on all threads; pieces are of a fixed size that does not enter the
+ * arithmetic. */
 void tn_elementwise(tn_ctx *c, int64_t n, void (*fn)(void *arg, int64_t from, int64_t count), void *arg);
 
 #endif

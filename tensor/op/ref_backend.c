@@ -1,7 +1,8 @@
 /* ref/ as a back end: every operator through its definition in double, rounded to float at its output.
  *
- * The only file of tensor/ that knows ref/. A context with use_ref set computes whole models this way (`oneword verify --ref`),
- * and the tests hold every tuned kernel against it. Slow, and it allocates: it is the audit, not the product. */
+ * The only file of tensor/ that knows ref/. A context with use_ref set computes whole models this way (`oneword verify
+ * --ref`), and the tests hold every tuned kernel against it. Slow, and it allocates: it is the audit, not the
+ * product. */
 #include "ref/ref.h"
 #include "tensor/op/ops.h"
 
