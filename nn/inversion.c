@@ -27,13 +27,14 @@ static void diffuse(const nn_schedule *s, const nn_inversion_batch *b, int64_t n
     }
 }
 
-int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn_word *w, const nn_inversion_batch *b, float scale,
-                          bool first, double *loss, tn_err *err) {
+int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn_word *w, const nn_inversion_batch *b,
+                          float scale, bool first, double *loss, tn_err *err) {
     int64_t C = nn_unet_cfg(m->unet)->in_channels, shape[] = {b->B, C, b->h, b->w};
     if (tn_ctx_begin(c, true, err)) return -1;
     tn_tensor *learned = tn_leaf(c, TN_F32, 2, (int64_t[]){w->rows, w->dim}, w->v, true);
     tn_tensor *ids = tn_leaf(c, TN_I64, 2, (int64_t[]){b->B, b->L}, (void *)(uintptr_t)b->ids, false);
-    tn_tensor *t = tn_new(c, TN_F32, 1, &b->B), *noisy = tn_new(c, TN_F32, 4, shape), *target = tn_new(c, TN_F32, 4, shape);
+    tn_tensor *t = tn_new(c, TN_F32, 1, &b->B), *noisy = tn_new(c, TN_F32, 4, shape),
+              *target = tn_new(c, TN_F32, 4, shape);
     if (tn_live(c)) {
         diffuse(s, b, C * b->h * b->w, noisy->data, target->data);
         for (int64_t i = 0; i < b->B; i++) ((float *)t->data)[i] = (float)b->timesteps[i];
@@ -48,7 +49,8 @@ int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn
     if (!tn_live(c)) return 0;
     *loss = (double)*tn_f32(y);
     int64_t n = w->rows * w->dim;
-    for (int64_t i = 0; i < n; i++) w->grad[i] = (first ? 0.0f : w->grad[i]) + (learned->grad_set ? learned->grad[i] : 0.0f);
+    for (int64_t i = 0; i < n; i++)
+        w->grad[i] = (first ? 0.0f : w->grad[i]) + (learned->grad_set ? learned->grad[i] : 0.0f);
     if (!isfinite(*loss)) return tn_fail(err, TN_ENUMERIC, "the loss is not finite");
     if (!nn_all_finite(w->grad, n)) return tn_fail(err, TN_ENUMERIC, "the gradient is not finite");
     return 0;
@@ -66,9 +68,9 @@ double nn_inversion_regularise(nn_word *w, nn_reg_kind kind, double weight) {
         }
         if (kind == NN_REG_OFFICIAL) R += sum * sum;
         for (int64_t i = 0; i < w->rows; i++) {
-            float *g = &w->grad[i * w->dim + j];
-            double d = kind == NN_REG_OFFICIAL ? sum : (double)w->v[i * w->dim + j] - (double)w->initial[i * w->dim + j];
-            *g = (float)((double)*g + weight * 2.0 * d / over);
+            int64_t k = i * w->dim + j;
+            double d = kind == NN_REG_OFFICIAL ? sum : (double)w->v[k] - (double)w->initial[k];
+            w->grad[k] = (float)((double)w->grad[k] + weight * 2.0 * d / over);
         }
     }
     return R / over;
@@ -79,7 +81,8 @@ double nn_inversion_clip(nn_word *w, double max_norm, double max_value) {
     double norm = 0.0;
     for (int64_t i = 0; i < n; i++) norm += (double)w->grad[i] * (double)w->grad[i];
     norm = sqrt(norm);
-    float shrink = max_norm > 0.0 && max_norm < norm + 1e-6 ? (float)(max_norm / (norm + 1e-6)) : 1.0f, limit = (float)max_value;
+    float shrink = max_norm > 0.0 && max_norm < norm + 1e-6 ? (float)(max_norm / (norm + 1e-6)) : 1.0f,
+          limit = (float)max_value;
     for (int64_t i = 0; i < n; i++) {
         float g = w->grad[i] * shrink;
         w->grad[i] = max_value > 0.0 && g > limit ? limit : max_value > 0.0 && g < -limit ? -limit : g;

@@ -27,8 +27,8 @@ typedef struct nn_inversion_batch {
 /* Runs one batch forward and backward: adds `scale` times the gradient of its loss to w->grad (first = overwrites) and
  * stores the loss (mean over all elements). The context decides about checkpointing. TN_ENOMEM; TN_ENUMERIC where the
  * loss or the gradient is not finite, w then unchanged but for grad. */
-int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn_word *w, const nn_inversion_batch *b, float scale,
-                          bool first, double *loss, tn_err *err);
+int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn_word *w, const nn_inversion_batch *b,
+                          float scale, bool first, double *loss, tn_err *err);
 
 /* weight * R is added to the loss, its gradient to w->grad; returns R. With D = v - initial [V,dim]:
  * NN_REG_L2: R = sum_i ||D_i||^2 / V;

@@ -38,22 +38,24 @@ static int copy_out(tn_ctx *c, const tn_tensor *t, float *out, tn_err *err) {
     return 0;
 }
 
-int nn_encode_text(tn_ctx *c, const nn_text_model *m, const int64_t *ids, int64_t B, int64_t L, const float *learned, int64_t rows,
-                   float *out, tn_err *err) {
+int nn_encode_text(tn_ctx *c, const nn_text_model *m, const int64_t *ids, int64_t B, int64_t L, const float *learned,
+                   int64_t rows, float *out, tn_err *err) {
     if (tn_ctx_begin(c, false, err)) return -1;
     tn_tensor *x = constant(c, TN_I64, 2, (int64_t[]){B, L}, ids);
     tn_tensor *v = learned ? constant(c, TN_F32, 2, (int64_t[]){rows, m->cfg.t.width}, learned) : NULL;
     return copy_out(c, nn_text_encode(c, m, nn_text_embed(c, m, x, v), ""), out, err);
 }
 
-int nn_encode_image(tn_ctx *c, const nn_vae *m, const float *image, int64_t B, int64_t H, int64_t W, float *moments, tn_err *err) {
+int nn_encode_image(tn_ctx *c, const nn_vae *m, const float *image, int64_t B, int64_t H, int64_t W, float *moments,
+                    tn_err *err) {
     if (tn_ctx_begin(c, false, err)) return -1;
     tn_tensor *x = constant(c, TN_F32, 4, (int64_t[]){B, nn_vae_cfg(m)->in_channels, H, W}, image);
     tn_tensor *raw = nn_vae_encode(c, m, x);
     return copy_out(c, tn_concat(c, nn_vae_mean(c, raw), nn_vae_logvar(c, raw)), moments, err);
 }
 
-void nn_sample_posterior(const nn_vae *m, const tn_kernels *k, const float *moments, const float *noise, float *latent, int64_t n) {
+void nn_sample_posterior(const nn_vae *m, const tn_kernels *k, const float *moments, const float *noise, float *latent,
+                         int64_t n) {
     const float *mean = moments, *logvar = moments + n;
     float scale = nn_vae_cfg(m)->scaling_factor;
     if (noise) {
@@ -63,7 +65,8 @@ void nn_sample_posterior(const nn_vae *m, const tn_kernels *k, const float *mome
     for (int64_t i = 0; i < n; i++) latent[i] = (noise ? mean[i] + latent[i] * noise[i] : mean[i]) * scale;
 }
 
-int nn_decode_latent(tn_ctx *c, const nn_vae *m, const float *latent, int64_t B, int64_t h, int64_t w, float *image, tn_err *err) {
+int nn_decode_latent(tn_ctx *c, const nn_vae *m, const float *latent, int64_t B, int64_t h, int64_t w, float *image,
+                     tn_err *err) {
     if (tn_ctx_begin(c, false, err)) return -1;
     tn_tensor *z = constant(c, TN_F32, 4, (int64_t[]){B, nn_vae_cfg(m)->latent_channels, h, w}, latent);
     z = tn_scale(c, z, 1.0f / nn_vae_cfg(m)->scaling_factor);
@@ -72,14 +75,16 @@ int nn_decode_latent(tn_ctx *c, const nn_vae *m, const float *latent, int64_t B,
 
 /* One evaluation of the UNet, guided: unconditional and conditional halves go through it as one batch, so that each
  * weight is read once. twice: [2B,C,h,w] and context [2B,L,D] workspaces. */
-static int predict(tn_ctx *c, const nn_sampling *s, const float *latent, double t, const float *context, float *out, tn_err *err) {
+static int predict(tn_ctx *c, const nn_sampling *s, const float *latent, double t, const float *context, float *out,
+                   tn_err *err) {
     bool guided = s->uncond && s->guidance != 1.0f;
     int64_t B = guided ? 2 * s->B : s->B, C = nn_unet_cfg(s->unet)->in_channels, n = s->B * C * s->h * s->w;
     if (tn_ctx_begin(c, false, err)) return -1;
     tn_tensor *x = tn_new(c, TN_F32, 4, (int64_t[]){B, C, s->h, s->w});
     tn_tensor *ts = tn_new(c, TN_F32, 1, &B);
     for (int64_t i = 0; i < B && tn_live(c); i++) ((float *)ts->data)[i] = (float)t;
-    for (int half = 0; half <= guided && tn_live(c); half++) memcpy((float *)x->data + half * n, latent, (size_t)n * sizeof *latent);
+    for (int half = 0; half <= guided && tn_live(c); half++)
+        memcpy((float *)x->data + half * n, latent, (size_t)n * sizeof *latent);
     tn_tensor *ctx = constant(c, TN_F32, 3, (int64_t[]){B, s->L, s->D}, context);
     tn_tensor *y = nn_unet_forward(c, s->unet, x, ts, ctx);
     if (tn_ctx_status(c, err)) return -1;
@@ -108,7 +113,8 @@ int nn_sample(tn_ctx *c, const nn_sampling *s, float *latent, tn_err *err) {
         }
         nn_sampler_step(s->sampler, i, output, latent, noise, latent, NULL);
         if (tn_live(c) && !nn_all_finite(latent, (int64_t)n)) {
-            result = tn_fail(err, TN_ENUMERIC, "the latent is not finite after step %d of %d", i + 1, s->sampler->n_steps);
+            result = tn_fail(err, TN_ENUMERIC, "the latent is not finite after step %d of %d", i + 1,
+                             s->sampler->n_steps);
         } else if (s->after && s->after(s->arg, i, output, latent)) {
             result = 1;
         }

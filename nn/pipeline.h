@@ -15,15 +15,18 @@ int nn_prompt_length(const nn_model *m);
 int nn_prompt_ids(const nn_model *m, const char *prompt, nn_tokenizer_rules rules, int64_t *ids, tn_err *err);
 
 /* ids [B,L], learned [rows, width] or NULL (the rows behind the vocabulary) -> out [B,L,width] */
-int nn_encode_text(tn_ctx *c, const nn_text_model *m, const int64_t *ids, int64_t B, int64_t L, const float *learned, int64_t rows,
-                   float *out, tn_err *err);
+int nn_encode_text(tn_ctx *c, const nn_text_model *m, const int64_t *ids, int64_t B, int64_t L, const float *learned,
+                   int64_t rows, float *out, tn_err *err);
 
 /* image [B,3,H,W] in [-1,1] -> moments [B,2*latent_channels,h,w] (mean, logvar clamped) */
-int nn_encode_image(tn_ctx *c, const nn_vae *m, const float *image, int64_t B, int64_t H, int64_t W, float *moments, tn_err *err);
+int nn_encode_image(tn_ctx *c, const nn_vae *m, const float *image, int64_t B, int64_t H, int64_t W, float *moments,
+                    tn_err *err);
 /* latent [n] = (mean + exp(logvar/2) noise) * scaling_factor of one image's moments [2n]; noise NULL: the mean */
-void nn_sample_posterior(const nn_vae *m, const tn_kernels *k, const float *moments, const float *noise, float *latent, int64_t n);
+void nn_sample_posterior(const nn_vae *m, const tn_kernels *k, const float *moments, const float *noise, float *latent,
+                         int64_t n);
 /* latent [B,C,h,w] as the UNet sees it (divided by scaling_factor here) -> image [B,3,H,W], about [-1,1] */
-int nn_decode_latent(tn_ctx *c, const nn_vae *m, const float *latent, int64_t B, int64_t h, int64_t w, float *image, tn_err *err);
+int nn_decode_latent(tn_ctx *c, const nn_vae *m, const float *latent, int64_t B, int64_t h, int64_t w, float *image,
+                     tn_err *err);
 
 typedef struct nn_sampling {
     const nn_unet *unet;

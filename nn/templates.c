@@ -21,12 +21,15 @@ static const char *const object_templates[] = {
 /* The style list of the official code (personalized_style.py); two entries stand twice in it, which is part of the
  * weights. */
 static const char *const style_templates[] = {
-    "a painting in the style of {}",       "a rendering in the style of {}",        "a cropped painting in the style of {}",
-    "the painting in the style of {}",     "a clean painting in the style of {}",   "a dirty painting in the style of {}",
-    "a dark painting in the style of {}",  "a picture in the style of {}",          "a cool painting in the style of {}",
-    "a close-up painting in the style of {}", "a bright painting in the style of {}", "a cropped painting in the style of {}",
-    "a good painting in the style of {}",  "a close-up painting in the style of {}", "a rendition in the style of {}",
-    "a nice painting in the style of {}",  "a small painting in the style of {}",   "a weird painting in the style of {}",
+    "a painting in the style of {}",         "a rendering in the style of {}",
+    "a cropped painting in the style of {}", "the painting in the style of {}",
+    "a clean painting in the style of {}",   "a dirty painting in the style of {}",
+    "a dark painting in the style of {}",    "a picture in the style of {}",
+    "a cool painting in the style of {}",    "a close-up painting in the style of {}",
+    "a bright painting in the style of {}",  "a cropped painting in the style of {}",
+    "a good painting in the style of {}",    "a close-up painting in the style of {}",
+    "a rendition in the style of {}",        "a nice painting in the style of {}",
+    "a small painting in the style of {}",   "a weird painting in the style of {}",
     "a large painting in the style of {}",
 };
 
@@ -49,7 +52,8 @@ void nn_templates_free(nn_templates *t) {
 
 int nn_templates_builtin(bool style, nn_templates *t, tn_err *err) {
     const char *const *list = style ? style_templates : object_templates;
-    size_t n = style ? sizeof style_templates / sizeof *style_templates : sizeof object_templates / sizeof *object_templates;
+    size_t n =
+        style ? sizeof style_templates / sizeof *style_templates : sizeof object_templates / sizeof *object_templates;
     *t = (nn_templates){0};
     for (size_t i = 0; i < n; i++) {
         if (push(t, list[i], strlen(list[i]), err)) {
@@ -129,7 +133,9 @@ int nn_lr_parse(const char *text, nn_lr *lr, tn_err *err) {
         size_t used = len;
         while (used > 0 && p[used - 1] == ' ') used--;
         if (out.pieces == NN_LR_MAX_PIECES || parse_piece(p, used, &out)) {
-            return tn_fail(err, TN_EUSAGE, "learning rate \"%s\": expected a number or RATE:STEP,RATE:STEP,... with rising steps", text);
+            return tn_fail(err, TN_EUSAGE,
+                           "learning rate \"%s\": expected a number or RATE:STEP,RATE:STEP,... with rising steps",
+                           text);
         }
         if (!p[len]) break;
         p += len + 1;

@@ -37,7 +37,8 @@ void nn_train_free(nn_train *t) {
     if (!t) return;
     nn_schedule_free(&t->schedule);
     nn_word_free(&t->word);
-    free(t->sentences), free(t->moments), free(t->order), free(t->ids), free(t->timesteps), free(t->latents), free(t->noise);
+    free(t->sentences), free(t->moments), free(t->order), free(t->ids), free(t->timesteps), free(t->latents),
+        free(t->noise);
     free(t);
 }
 
@@ -51,7 +52,8 @@ static void table_row(const nn_text_model *m, const tn_kernels *k, int64_t id, f
 
 /* Normal noise with the standard deviation of the vocabulary's entries: what a word looks like when nothing is known
  * of it. */
-static void random_rows(const nn_text_model *m, const tn_kernels *k, uint64_t seed, int64_t rows, float *out, float *row) {
+static void random_rows(const nn_text_model *m, const tn_kernels *k, uint64_t seed, int64_t rows, float *out,
+                        float *row) {
     int64_t V = m->token.shape[0], C = m->cfg.t.width;
     double sum = 0.0;
     for (int64_t i = 0; i < V; i++) {
@@ -77,12 +79,22 @@ static int initial_rows(nn_train *t, const tn_kernels *k, int placeholder, float
         return 0;
     }
     nn_tokens tokens;
-    if (nn_tokenizer_encode(t->model->tokenizer, text, strlen(text), cfg->rules, nn_prompt_length(t->model), &tokens, err)) return -1;
+    if (nn_tokenizer_encode(t->model->tokenizer, text, strlen(text), cfg->rules, nn_prompt_length(t->model), &tokens,
+                            err))
+        return -1;
     int64_t n = tokens.n_real - 2;
     int r = 0;
     if (n < 1) r = tn_fail(err, TN_EUSAGE, "initializer token \"%s\" is empty", text);
-    else if (n > V && V > 1) r = tn_fail(err, TN_EUSAGE, "initializer \"%s\" has %" PRId64 " tokens for %" PRId64 " vectors (give --num-vectors %" PRId64 " or a shorter one)", text, n, V, n);
-    else if (n > 1 && V == 1) r = tn_fail(err, TN_EUSAGE, "initializer \"%s\" is %" PRId64 " tokens, expected one (choose a word the model knows, or --num-vectors %" PRId64 ")", text, n, n);
+    else if (n > V && V > 1)
+        r = tn_fail(err, TN_EUSAGE,
+                    "initializer \"%s\" has %" PRId64 " tokens for %" PRId64 " vectors (give --num-vectors %" PRId64
+                    " or a shorter one)",
+                    text, n, V, n);
+    else if (n > 1 && V == 1)
+        r = tn_fail(err, TN_EUSAGE,
+                    "initializer \"%s\" is %" PRId64
+                    " tokens, expected one (choose a word the model knows, or --num-vectors %" PRId64 ")",
+                    text, n, n);
     for (int64_t i = 0; !r && i < V; i++) {
         int64_t id = tokens.ids[1 + i * n / V];
         if (id >= m->token.shape[0]) r = tn_fail(err, TN_EUSAGE, "initializer \"%s\" is a placeholder itself", text);
@@ -96,7 +108,7 @@ static int prepare_word(nn_train *t, const tn_kernels *k, tn_err *err) {
     const nn_train_config *cfg = t->cfg;
     const nn_text_model *m = t->model->text;
     if (nn_word_init(&t->word, cfg->num_vectors * cfg->nplaceholders, m->cfg.t.width, err)) return -1;
-    for (int i = 0; i < cfg->nplaceholders; i++) { /* before the placeholders are added: an initialiser is not one of them */
+    for (int i = 0; i < cfg->nplaceholders; i++) { /* before they are added: an initialiser is not one of them */
         if (initial_rows(t, k, i, t->word.v + i * cfg->num_vectors * t->word.dim, err)) return -1;
     }
     memcpy(t->word.initial, t->word.v, (size_t)(t->word.rows * t->word.dim) * sizeof(float));
@@ -168,12 +180,12 @@ static int encode_picture(nn_train *t, tn_ctx *c, const nn_image *in, float *mom
     return r;
 }
 
-static int prepare_pictures(nn_train *t, tn_ctx *c, const nn_image *pictures, int n, void (*progress)(void *, int, int), void *arg,
-                            tn_err *err) {
+static int prepare_pictures(nn_train *t, tn_ctx *c, const nn_image *pictures, int n, void (*progress)(void *, int, int),
+                            void *arg, tn_err *err) {
     int64_t factor = nn_vae_factor(t->model->vae);
     if (t->cfg->resolution % factor) {
-        return tn_fail(err, TN_EUSAGE, "resolution %" PRId64 " is not a multiple of %" PRId64 " (nearest: %" PRId64 ")", t->cfg->resolution, factor,
-                       (t->cfg->resolution + factor / 2) / factor * factor);
+        return tn_fail(err, TN_EUSAGE, "resolution %" PRId64 " is not a multiple of %" PRId64 " (nearest: %" PRId64 ")",
+                       t->cfg->resolution, factor, (t->cfg->resolution + factor / 2) / factor * factor);
     }
     t->channels = nn_vae_cfg(t->model->vae)->latent_channels, t->side = t->cfg->resolution / factor, t->npictures = n;
     t->moments = malloc((size_t)n * 4 * (size_t)latent_size(t) * sizeof *t->moments);
@@ -182,7 +194,8 @@ static int prepare_pictures(nn_train *t, tn_ctx *c, const nn_image *pictures, in
         if (encode_picture(t, c, &pictures[i], t->moments + (int64_t)i * 4 * latent_size(t), err)) return -1;
         if (progress) progress(arg, i + 1, n);
     }
-    if (!nn_all_finite(t->moments, n * 4 * latent_size(t))) return tn_fail(err, TN_ENUMERIC, "the encoder gave numbers that are not finite");
+    if (!nn_all_finite(t->moments, n * 4 * latent_size(t)))
+        return tn_fail(err, TN_ENUMERIC, "the encoder gave numbers that are not finite");
     return 0;
 }
 
@@ -193,7 +206,8 @@ static int prepare_batch(nn_train *t, tn_err *err) {
     t->ids = malloc(B * (size_t)t->L * sizeof *t->ids), t->timesteps = malloc(B * sizeof *t->timesteps);
     t->latents = malloc(B * n * sizeof *t->latents), t->noise = malloc(B * n * sizeof *t->noise);
     t->order = malloc((size_t)t->npictures * sizeof *t->order), t->epoch = -1;
-    if (!t->order || !t->ids || !t->timesteps || !t->latents || !t->noise) return tn_fail(err, TN_ENOMEM, "out of memory for a batch");
+    if (!t->order || !t->ids || !t->timesteps || !t->latents || !t->noise)
+        return tn_fail(err, TN_ENOMEM, "out of memory for a batch");
     return 0;
 }
 
@@ -217,13 +231,15 @@ static void hash_data(nn_train *t) {
     tn_sha256_hex(&h, t->data_hash);
 }
 
-int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_templates *templates, const nn_image *pictures,
-                  int npictures, void (*progress)(void *, int, int), void *arg, nn_train **out, tn_err *err) {
+int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_templates *templates,
+                  const nn_image *pictures, int npictures, void (*progress)(void *, int, int), void *arg,
+                  nn_train **out, tn_err *err) {
     nn_train *t = calloc(1, sizeof *t);
     if (!t) return tn_fail(err, TN_ENOMEM, "out of memory");
     t->model = m, t->cfg = cfg;
-    if (nn_schedule_init(&t->schedule, &m->schedule, err) || prepare_word(t, c->k, err) || prepare_sentences(t, templates, err) ||
-        prepare_pictures(t, c, pictures, npictures, progress, arg, err) || prepare_batch(t, err)) {
+    if (nn_schedule_init(&t->schedule, &m->schedule, err) || prepare_word(t, c->k, err) ||
+        prepare_sentences(t, templates, err) || prepare_pictures(t, c, pictures, npictures, progress, arg, err) ||
+        prepare_batch(t, err)) {
         nn_train_free(t);
         return -1;
     }
@@ -286,7 +302,8 @@ int nn_train_advance(nn_train *t, tn_ctx *c, nn_train_step *out, tn_err *err) {
     double sum = 0.0, loss;
     for (int64_t i = 0; i < cfg->accumulate; i++) {
         draw_batch(t, c->k, t->steps_done * cfg->accumulate + i);
-        if (nn_inversion_gradient(c, t->model, &t->schedule, &t->word, &b, 1.0f / (float)cfg->accumulate, i == 0, &loss, err)) {
+        if (nn_inversion_gradient(c, t->model, &t->schedule, &t->word, &b, 1.0f / (float)cfg->accumulate, i == 0, &loss,
+                                  err)) {
             return tn_fail_in(err, "step %" PRId64, t->steps_done + 1);
         }
         sum += loss;
@@ -298,7 +315,8 @@ int nn_train_advance(nn_train *t, tn_ctx *c, nn_train_step *out, tn_err *err) {
     nn_inversion_update(c, &t->word, &cfg->adam, out->lr);
     out->step = ++t->steps_done;
     if (!nn_all_finite(t->word.v, t->word.rows * t->word.dim)) {
-        return tn_fail(err, TN_ENUMERIC, "step %" PRId64 ": the learned vector is not finite (lower --learning-rate)", t->steps_done);
+        return tn_fail(err, TN_ENUMERIC, "step %" PRId64 ": the learned vector is not finite (lower --learning-rate)",
+                       t->steps_done);
     }
     return 0;
 }
@@ -337,11 +355,12 @@ int nn_train_probe(nn_train *t, tn_ctx *c, double *seconds, tn_err *err) {
 static int describe(const nn_train *t, char *out, size_t cap) {
     const nn_train_config *c = t->cfg;
     int n = snprintf(out, cap,
-                     "seed=%" PRIu64 " batch=%" PRId64 " accumulate=%" PRId64 " vectors=%" PRId64 " placeholders=%d resolution=%" PRId64
+                     "seed=%" PRIu64 " batch=%" PRId64 " accumulate=%" PRId64 " vectors=%" PRId64
+                     " placeholders=%d resolution=%" PRId64
                      " flip=%d posterior_mean=%d adam=%a,%a,%a,%a clip=%a,%a reg=%a,%d lr=%d,%a,%" PRId64 ",%" PRId64,
-                     c->seed, c->batch, c->accumulate, c->num_vectors, c->nplaceholders, c->resolution, c->flip, c->posterior_mean,
-                     c->adam.beta1, c->adam.beta2, c->adam.eps, c->adam.weight_decay, c->clip_norm, c->clip_value, c->reg_weight,
-                     (int)c->reg_kind, (int)c->lr.kind, c->lr.base, c->lr.warmup,
+                     c->seed, c->batch, c->accumulate, c->num_vectors, c->nplaceholders, c->resolution, c->flip,
+                     c->posterior_mean, c->adam.beta1, c->adam.beta2, c->adam.eps, c->adam.weight_decay, c->clip_norm,
+                     c->clip_value, c->reg_weight, (int)c->reg_kind, (int)c->lr.kind, c->lr.base, c->lr.warmup,
                      c->lr.kind == NN_LR_LINEAR || c->lr.kind == NN_LR_COSINE ? c->lr.total : 0);
     for (int i = 0; i < c->lr.pieces && n > 0 && (size_t)n < cap; i++) {
         n += snprintf(out + n, cap - (size_t)n, " %a:%" PRId64, c->lr.rate[i], c->lr.until[i]);
@@ -368,11 +387,14 @@ int nn_train_save(const nn_train *t, const char *fingerprint, const char *path, 
     return r;
 }
 
-static int check_meta(const tn_st *st, const char *path, const char *key, const char *want, const char *what, tn_err *err) {
+static int check_meta(const tn_st *st, const char *path, const char *key, const char *want, const char *what,
+                      tn_err *err) {
     const char *got = tn_st_meta(st, key);
     if (!got) return tn_fail(err, TN_EINPUT, "%s: not a checkpoint (no \"%s\")", path, key);
     if (strcmp(got, want) == 0) return 0;
-    if (strlen(want) > 64) return tn_fail(err, TN_EINPUT, "%s: %s: expected \"%.200s\", got \"%.200s\" (start over in another --output)", path, what, want, got);
+    if (strlen(want) > 64)
+        return tn_fail(err, TN_EINPUT, "%s: %s: expected \"%.200s\", got \"%.200s\" (start over in another --output)",
+                       path, what, want, got);
     return tn_fail(err, TN_EINPUT, "%s: %s (start over in another --output)", path, what);
 }
 
@@ -402,7 +424,8 @@ int nn_train_load(nn_train *t, const char *fingerprint, const char *path, tn_err
             read_rows(t, st, path, "vectors", w.v, err) || read_rows(t, st, path, "first_moment", w.m, err) ||
             read_rows(t, st, path, "second_moment", w.s, err) || tn_st_read_i64(x, counters, err);
     }
-    if (!r && (counters[0] < 0 || counters[1] != counters[0])) r = tn_fail(err, TN_EINPUT, "%s: impossible counters", path);
+    if (!r && (counters[0] < 0 || counters[1] != counters[0]))
+        r = tn_fail(err, TN_EINPUT, "%s: impossible counters", path);
     if (!r) {
         memcpy(t->word.v, w.v, 3 * (size_t)(w.rows * w.dim) * sizeof(float)); /* v, m, s lie one after the other */
         t->steps_done = counters[0], t->word.updates = counters[1];

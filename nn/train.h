@@ -49,7 +49,7 @@ enum { NN_MAX_PLACEHOLDERS = 16 };
 
 typedef struct nn_train_config {
     const char *placeholder[NN_MAX_PLACEHOLDERS]; /* "<cat-toy>" */
-    const char *initializer[NN_MAX_PLACEHOLDERS]; /* text of one or several tokens; NULL: normal noise of the vocabulary's spread */
+    const char *initializer[NN_MAX_PLACEHOLDERS]; /* text of one or several tokens; NULL: noise like the vocabulary's */
     int nplaceholders;
     int64_t num_vectors; /* of each placeholder */
     int64_t resolution;
@@ -71,8 +71,9 @@ typedef struct nn_train nn_train;
  * passes every picture (and its mirror image) through the encoder once. `progress` may be NULL. *cfg, templates and the
  * model must outlive the run. TN_EUSAGE: a placeholder that is a word already, an initialiser that is unknown; and
  * whatever pictures bring. */
-int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_templates *t, const nn_image *pictures, int npictures,
-                  void (*progress)(void *arg, int done, int total), void *arg, nn_train **out, tn_err *err);
+int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_templates *t, const nn_image *pictures,
+                  int npictures, void (*progress)(void *arg, int done, int total), void *arg, nn_train **out,
+                  tn_err *err);
 void nn_train_free(nn_train *t);
 
 typedef struct nn_train_step {

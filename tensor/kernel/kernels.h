@@ -104,7 +104,8 @@ typedef struct k_layer_norm {
     void *scratch;
 } k_layer_norm;
 
-typedef enum { K_SILU, K_GELU, K_QUICK_GELU, K_SIGMOID, K_EXP, K_LOG, K_TANH, K_ERF, K_SIN, K_COS } k_fn; /* GELU is the erf form */
+/* K_GELU is the form with erf. */
+typedef enum { K_SILU, K_GELU, K_QUICK_GELU, K_SIGMOID, K_EXP, K_LOG, K_TANH, K_ERF, K_SIN, K_COS } k_fn;
 
 enum { K_PEAK_FMAS = 12 * 16 };
 
@@ -136,14 +137,17 @@ typedef struct tn_kernels {
 
     /* k_unary.c: elementwise over n */
     void (*unary)(k_fn fn, int64_t n, const float *x, float *y);
-    void (*unary_backward)(k_fn fn, int64_t n, const float *x, const float *dy, float *dx, int acc); /* dx (+)= dy fn'(x); SILU..SIGMOID */
-    void (*geglu)(int64_t rows, int64_t n, const float *x, float *y); /* x [rows,2n], y [rows,n] = x[:n] * gelu(x[n:]) */
+    /* dx (+)= dy fn'(x); K_SILU to K_SIGMOID only */
+    void (*unary_backward)(k_fn fn, int64_t n, const float *x, const float *dy, float *dx, int acc);
+    /* x [rows,2n], y [rows,n] = x[:n] * gelu(x[n:]) */
+    void (*geglu)(int64_t rows, int64_t n, const float *x, float *y);
     void (*geglu_backward)(int64_t rows, int64_t n, const float *x, const float *dy, float *dx, int acc);
 
     /* k_basic.c: elementwise over n, at memory bandwidth */
     void (*add)(int64_t n, const float *a, const float *b, float *y);           /* y = a + b; y may be a */
     void (*add_scalar)(int64_t n, const float *a, float b, float *y);           /* y = a + b */
-    void (*axpby)(int64_t n, float a, const float *x, float b, const float *y, float *z); /* z = fma(a, x, b*y); y may be NULL with b 0: z = a x */
+    /* z = fma(a, x, b*y); y may be NULL with b 0: z = a x */
+    void (*axpby)(int64_t n, float a, const float *x, float b, const float *y, float *z);
     void (*mul)(int64_t n, const float *a, const float *b, float *y, int acc);  /* y (+)= a * b */
     void (*widen)(int64_t n, const void *x, tn_dtype type, float *y);           /* F16, BF16, F32 to F32, exact */
     /* Reductions in the fixed order of simd.h: 16 lanes over n in order, then the tree. */
@@ -153,8 +157,8 @@ typedef struct tn_kernels {
     /* One AdamW step on n parameters, PyTorch's order: p *= 1 - lr*wd; m, v updated; p -= step_size * m /
      * (sqrt(v)/sqrt_bc2 + eps) with step_size = lr / (1 - beta1^t), sqrt_bc2 = sqrt(1 - beta2^t) computed by the caller
      * in double. */
-    void (*adamw)(int64_t n, float *p, const float *g, float *m, float *v, double lr, double beta1, double beta2, double eps, double weight_decay,
-                  double step_size, double sqrt_bc2);
+    void (*adamw)(int64_t n, float *p, const float *g, float *m, float *v, double lr, double beta1, double beta2,
+                  double eps, double weight_decay, double step_size, double sqrt_bc2);
     /* n times K_PEAK_FMAS multiply-adds in registers, as fast as the machine can: what `oneword bench` measures
      * against. The result is there so that nothing is optimised away. */
     float (*peak)(int64_t n);

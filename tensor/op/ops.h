@@ -25,7 +25,8 @@ tn_tensor *tn_linear(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b);
 /* a [batch, M, K] (ta: [batch, K, M]), b [batch, K, N] (tb: [batch, N, K]) -> [batch, M, N] */
 tn_tensor *tn_matmul(tn_ctx *c, tn_tensor *a, tn_tensor *b, bool ta, bool tb);
 /* x [B, C, H, W], w [O, C, KH, KW], b [O] [opt] -> [B, O, P, Q]; padding on each side */
-tn_tensor *tn_conv2d_pad(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, int stride, int top, int bottom, int left, int right);
+tn_tensor *tn_conv2d_pad(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, int stride, int top, int bottom, int left,
+                         int right);
 tn_tensor *tn_conv2d(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, int stride, int padding);
 /* x [B, C, ...], gamma and beta [C]; silu: SiLU applied in the same pass */
 tn_tensor *tn_group_norm(tn_ctx *c, tn_tensor *x, tn_tensor *gamma, tn_tensor *beta, int groups, float eps, bool silu);
@@ -39,8 +40,10 @@ tn_tensor *tn_gelu(tn_ctx *c, tn_tensor *x);
 tn_tensor *tn_quick_gelu(tn_ctx *c, tn_tensor *x);
 tn_tensor *tn_sigmoid(tn_ctx *c, tn_tensor *x);
 tn_tensor *tn_geglu(tn_ctx *c, tn_tensor *x);                /* [..., 2n] -> [..., n] */
-tn_tensor *tn_add(tn_ctx *c, tn_tensor *a, tn_tensor *b);         /* b has the trailing dims of a: equal, bias, positions */
-tn_tensor *tn_add_channel(tn_ctx *c, tn_tensor *a, tn_tensor *b); /* b has the leading dims of a: [B, C] on [B, C, H, W] */
+/* b has the trailing dims of a: equal shapes, a bias, positions */
+tn_tensor *tn_add(tn_ctx *c, tn_tensor *a, tn_tensor *b);
+/* b has the leading dims of a: [B, C] on [B, C, H, W] */
+tn_tensor *tn_add_channel(tn_ctx *c, tn_tensor *a, tn_tensor *b);
 tn_tensor *tn_scale(tn_ctx *c, tn_tensor *x, float s);
 tn_tensor *tn_upsample_nearest(tn_ctx *c, tn_tensor *x, int64_t h, int64_t w); /* [B, C, H, W] -> [B, C, h, w] */
 tn_tensor *tn_avg_pool2d(tn_ctx *c, tn_tensor *x, int64_t kernel, int stride);
@@ -59,13 +62,15 @@ tn_tensor *tn_clamp(tn_ctx *c, tn_tensor *x, float lo, float hi);   /* gradient 
 tn_tensor *tn_gaussian_sample(tn_ctx *c, tn_tensor *mean, tn_tensor *logvar, tn_tensor *noise);
 tn_tensor *tn_gaussian_kl(tn_ctx *c, tn_tensor *mean, tn_tensor *logvar); /* [B, ...] -> [B] */
 /* t F32 [B] (fractions allowed) -> [B, dim]; not differentiable. Angles rounded to float32, as the public code does. */
-tn_tensor *tn_timestep_embedding(tn_ctx *c, tn_tensor *t, int64_t dim, bool flip_sin_to_cos, float freq_shift, float max_period);
+tn_tensor *tn_timestep_embedding(tn_ctx *c, tn_tensor *t, int64_t dim, bool flip_sin_to_cos, float freq_shift,
+                                 float max_period);
 
 /* One AdamW step (Loshchilov & Hutter 1711.05101, algorithm 2) on n parameters; t counts from 1. */
 typedef struct tn_adamw_config {
     double beta1, beta2, eps, weight_decay;
 } tn_adamw_config;
-void tn_adamw(tn_ctx *c, const tn_adamw_config *cfg, double lr, int64_t t, int64_t n, float *p, const float *g, float *m, float *v);
+void tn_adamw(tn_ctx *c, const tn_adamw_config *cfg, double lr, int64_t t, int64_t n, float *p, const float *g,
+              float *m, float *v);
 
 /* ---- for op_*.c ---- */
 
