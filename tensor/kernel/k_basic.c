@@ -102,7 +102,7 @@ void K(adamw)(int64_t n, float *p, const float *g, float *m, float *v, double lr
 /* Two multiply-adds a cycle that take four cycles each need eight chains. Twelve where registers are as wide as v16;
  * else six, each stepped twice, which are 12 registers of AVX2 and 24 of NEON. */
 #define PEAK_EACH(X) X(0) X(1) X(2) X(3) X(4) X(5)
-#define PEAK_START(i) v16 c##i = v_set1((float)i), d##i = v_set1(8.0f + (float)i); /* chains that are equal would be one */
+#define PEAK_START(i) v16 c##i = v_load(start + i), d##i = v_load(start + 8 + i);
 #define PEAK_FIRST(i) c##i = v_fma(c##i, half, one);
 #define PEAK_SECOND(i) \
     if (V_TILE_VECS == 2) d##i = v_fma(d##i, half, one); \
@@ -110,6 +110,8 @@ void K(adamw)(int64_t n, float *p, const float *g, float *m, float *v, double lr
 #define PEAK_SUM(i) sum = v_add(sum, v_add(c##i, d##i));
 
 float K(peak)(int64_t n) {
+    float start[32]; /* no two registers alike: the compiler would make them one */
+    for (int i = 0; i < 32; i++) start[i] = (float)i;
     v16 half = v_set1(0.5f), one = v_set1(1.0f), sum = v_zero();
     PEAK_EACH(PEAK_START)
     for (; n > 0; n--) {
