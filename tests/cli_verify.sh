@@ -136,7 +136,16 @@ corrupt "$tmp/b" out.sample
 check "the first difference" 7 '^first difference: trace\.down_blocks\.1: ' $B/oneword diff "$tmp/a" "$tmp/b"
 check "in JSON" 7 '^\{"first_difference":"trace\.down_blocks\.1"' $B/oneword diff --json "$tmp/a" "$tmp/b"
 check "a tensor that only one has" 7 'only in the (first|second) file' $B/oneword diff $g/ops/cases/linear_basic.safetensors "$tmp/a"
-check "trace without output" 2 'expected one case and -o FILE' $B/oneword trace $case
+check "trace without output" 2 'expected one case, or --model DIR, and -o FILE' $B/oneword trace $case
+for isa in scalar avx2; do # where there is no AVX2, the error leaves the file of plain C alone
+    $B/oneword trace --isa $isa --model $g/tiny-sd15 -p "a photo of a cat" --seed 3 -o "$tmp/picture" 2>/dev/null
+    mv "$tmp/picture" "$tmp/picture.$isa" 2>/dev/null || cp "$tmp/picture.scalar" "$tmp/picture.$isa"
+done
+check "a picture, all tensors alike" 0 '^no difference in [1-9][0-9]* tensors$' \
+    $B/oneword diff "$tmp/picture.scalar" "$tmp/picture.avx2"
+$B/oneword trace --model $g/tiny-sd15 -p "a photo of a dog" --seed 3 -o "$tmp/other" 2>/dev/null
+check "another prompt differs in the text" 7 '^first difference: trace\.hidden_states\.0' \
+    $B/oneword diff "$tmp/picture.scalar" "$tmp/other"
 
 echo "cli_verify: $passed passed, $failed failed"
 [ $failed = 0 ]
