@@ -210,7 +210,7 @@ static bool tell(const demo *d) {
            verdict);
     printf("%s/report.html   pictures, curves and numbers, for the browser\n%s/sheet.png     the pictures at a glance\n", d->output, d->output);
     printf("%s/learned_embeds.safetensors   the word; try it:\n  %s generate --model %s --embedding %s/learned_embeds.safetensors \\\n"
-           "    -p \"a photo of a %s on the beach\" -n 4 -o %s\n",
+           "    -p \"a photo of a %s on the beach\" --cfg-scale 4 --batch 4 -o '%s/beach-%%d.png'\n",
            d->output, d->program, d->model_dir, d->output, d->token, d->output);
     return good;
 }

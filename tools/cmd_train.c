@@ -248,9 +248,11 @@ static int loop(job *j, tn_err *err) {
     return nn_train_steps_done(j->train) < j->cfg.steps;
 }
 
+/* At 512x512 a picture takes its time: half a minute on one core. */
 static void on_picture(void *arg, int done, int total) {
-    const job *j = arg;
-    if (done == total) opt_note(&j->o.common, "%d pictures encoded", total);
+    job *j = arg;
+    opt_progress_step(&j->progress, done, NULL);
+    if (done == total) opt_progress_end(&j->progress);
 }
 
 static int load_inputs(job *j, tn_err *err) {
@@ -259,7 +261,9 @@ static int load_inputs(job *j, tn_err *err) {
     if (o->template_file ? nn_templates_load(o->template_file, &j->templates, err)
                          : nn_templates_builtin(o->property && strcmp(o->property, "style") == 0, &j->templates, err)) return -1;
     if (nn_model_load(o->model, NN_LOAD_ALL, &j->model, err)) return -1;
-    if (j->model->notes[0] && o->common.verbose) opt_note(&o->common, "%s", j->model->notes);
+    for (const char *line = j->model->notes; o->common.verbose && *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        opt_note(&o->common, "%.*s", (int)strcspn(line, "\n"), line);
+    }
     if (pictures_load(o->data, &j->pics, err)) return -1;
     if (j->pics.skipped) opt_warn("%s: %d files are no pictures and were passed over", o->data, j->pics.skipped);
     if (!j->cfg.resolution) j->cfg.resolution = gen_native_size(j->model);
@@ -268,6 +272,7 @@ static int load_inputs(job *j, tn_err *err) {
 
 static int train(job *j, tn_err *err) {
     if (load_inputs(j, err) || choose_seed(j, err)) return -1;
+    opt_progress_start(&j->progress, &j->o.common, "Encoding", j->pics.n, 0);
     if (nn_train_open(&j->c, j->model, &j->cfg, &j->templates, j->pics.image, j->pics.n, on_picture, j, &j->train, err)) return -1;
     if (j->o.dry_run) return plan(j, err);
     if (tn_make_dirs(j->o.output, err) || resume(j, err) || plan(j, err) || store_run(j, err)) return -1;
