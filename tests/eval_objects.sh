@@ -32,5 +32,10 @@ for name in $objects; do
     echo "$name $learned $word $known" >>"$OUT/scores"
     printf '%-8s %s   %s %s   %d s\n' "$name" "$learned" "$word" "$known" "$took"
 done
-awk '{a += $2; b += $4} END {printf "mean     %.3f over %d objects (initialiser words: %s), bar .50: %s\n", a / NR, NR,
-    b > 0 ? sprintf("%.3f", b / NR) : "not measured", a / NR >= .5 ? "passed" : "FAILED"; exit a / NR < .5}' "$OUT/scores"
+awk '{a += $2; b += $4}
+    END {
+        mean = a / NR
+        known = (b > 0) ? sprintf("%.3f", b / NR) : "not measured"
+        printf "mean     %.3f over %d objects (initialiser words: %s), bar .50: %s\n", mean, NR, known, (mean >= .5) ? "passed" : "FAILED"
+        exit (mean < .5)
+    }' "$OUT/scores"

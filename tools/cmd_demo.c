@@ -11,6 +11,9 @@
 static const opt_row rows[] = {
     {"concept", OPT_TEXT, offsetof(demo, concept), 0, 0, "NAME", "object to learn, a folder of testdata/world/concepts (default mango)"},
     {"o,output", OPT_TEXT, offsetof(demo, output), 0, 0, "DIR", "where results go (default build/demo)"},
+    {"max-train-steps", OPT_INT, offsetof(demo, train_steps), DEMO_SNAPSHOTS, 1000000, "N", "steps of learning (default: those of train --preset quick)"},
+    {"samples,n", OPT_INT, offsetof(demo, samples), 4, 1024, "N", "pictures that a word is judged by, and a quarter as many in each scene (default 16)"},
+    {"steps", OPT_INT, offsetof(demo, steps), 1, 1000, "N", "steps of sampling (default 25)"},
     {"seed,S", OPT_INT, offsetof(demo, seed), 0, 9e18, "N", "seed of everything random (default 0)"},
     OPT_COMMON(demo, common),
 };
@@ -64,16 +67,18 @@ static int find_inputs(demo *d, tn_err *err) {
 
 /* The settings are those of a command line of `oneword train`, which the report shows. */
 static int settings(demo *d, tn_err *err) {
-    char seed[32], folder[1200];
-    snprintf(seed, sizeof seed, "%lld", (long long)d->seed);
+    char seed[32], steps[32], folder[1200];
     char *argv[] = {"train", "--preset", "quick", "--model", d->model_dir, "--train-data-dir", d->concept_dir,
                     "--template-file", d->templates_file, "--placeholder-token", d->token, "--initializer-token", d->initialiser,
-                    "--seed", seed, NULL};
-    int argc = (int)(sizeof argv / sizeof *argv) - 1;
+                    "--seed", seed, "--max-train-steps", steps, NULL};
+    int argc = (int)(sizeof argv / sizeof *argv) - (d->train_steps ? 1 : 3);
+    snprintf(seed, sizeof seed, "%lld", (long long)d->seed);
+    snprintf(steps, sizeof steps, "%lld", (long long)d->train_steps);
     if (train_options_parse(argc, argv, &d->options, err) || train_options_config(&d->options, &d->cfg, err)) return -1;
     snprintf(d->command, sizeof d->command, "oneword train --preset quick --model %s --train-data-dir %s \\\n    --template-file %s "
-             "\\\n    --placeholder-token '%s' --initializer-token %s --seed %s -o %s",
-             d->model_dir, d->concept_dir, d->templates_file, d->token, d->initialiser, seed, d->output);
+             "\\\n    --placeholder-token '%s' --initializer-token %s --seed %s%s%s -o %s",
+             d->model_dir, d->concept_dir, d->templates_file, d->token, d->initialiser, seed, d->train_steps ? " --max-train-steps " : "",
+             d->train_steps ? steps : "", d->output);
     snprintf(folder, sizeof folder, "%s/concepts/" DEMO_STYLE, d->world);
     return pictures_load(d->concept_dir, &d->pics, err) || pictures_load(folder, &d->style, err) ? -1 : 0;
 }
@@ -81,7 +86,7 @@ static int settings(demo *d, tn_err *err) {
 /* ---- learning ---- */
 
 static eval_job job_of(demo *d, nn_model *m, const float *learned, int64_t n, opt_progress *bar) {
-    return (eval_job){.c = &d->c, .model = m, .judge = &d->judge, .learned = learned, .rows = n, .steps = 25, .guidance = 4.0,
+    return (eval_job){.c = &d->c, .model = m, .judge = &d->judge, .learned = learned, .rows = n, .steps = d->steps, .guidance = 4.0,
                       .seed = (uint64_t)d->seed, .bar = bar};
 }
 
@@ -150,7 +155,7 @@ static int try_words(demo *d, nn_model *m, tn_err *err) {
     const char *prompts[EVAL_PROMPTS];
     opt_progress bar;
     eval_job job = job_of(d, m, d->learned, d->rows, &bar);
-    int64_t each = eval_work(&job, DEMO_SAMPLES, EVAL_PROMPTS, DEMO_EDIT), rest = eval_work(&job, DEMO_VIEWS, 1, DEMO_VIEWS * (DEMO_COMPOSED - 1));
+    int64_t each = eval_work(&job, (int)d->samples, EVAL_PROMPTS, d->edit_samples), rest = eval_work(&job, 0, DEMO_COMPOSED, DEMO_VIEWS);
     for (int i = 0; i < EVAL_PROMPTS; i++) prompts[i] = eval_prompts[i].text;
     opt_progress_start(&bar, &d->common, "Sampling", DEMO_WORDS * each + rest, 0);
     for (int i = 0; i < DEMO_COMPOSED; i++) {
@@ -158,7 +163,9 @@ static int try_words(demo *d, nn_model *m, tn_err *err) {
     }
     d->called[DEMO_LEARNED] = d->words.w[0].token, d->called[DEMO_INITIALISER] = d->initialiser, d->called[DEMO_OTHER] = d->words.w[2].token;
     for (int i = 0; i < DEMO_WORDS; i++) {
-        if (eval_run(&job, d->called[i], d->features, d->pics.n, DEMO_SAMPLES, prompts, EVAL_PROMPTS, DEMO_EDIT, &d->word[i], err)) return -1;
+        if (eval_run(&job, d->called[i], d->features, d->pics.n, (int)d->samples, prompts, EVAL_PROMPTS, d->edit_samples, &d->word[i], err)) {
+            return -1;
+        }
     }
     opt_progress_end(&bar);
     return 0;
@@ -227,10 +234,11 @@ static void release(demo *d) {
 }
 
 static int run(int argc, char **argv) {
-    demo d = {.program = argv[-1], .concept = "mango", .output = "build/demo"};
+    demo d = {.program = argv[-1], .concept = "mango", .output = "build/demo", .samples = 16, .steps = 25};
     tn_err err;
     int r = opt_parse(&cmd_demo, argc, argv, &d, NULL, NULL, &err);
     if (r) return r < 0 ? opt_error(&err) : 0;
+    d.edit_samples = (int)(d.samples / 4);
     r = demonstrate(&d, &err);
     /* A word that was not learned is a failure of the demonstration, whatever the program did right. */
     int status = r ? opt_error(&err) : tell(&d) ? 0 : TN_EMISMATCH;

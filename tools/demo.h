@@ -10,12 +10,13 @@
 
 /* Words that are judged: the learned one, the one it started from, one learned for another concept. */
 enum { DEMO_LEARNED, DEMO_INITIALISER, DEMO_OTHER, DEMO_WORDS };
-enum { DEMO_SNAPSHOTS = 5, DEMO_VIEWS = 4, DEMO_SAMPLES = 16, DEMO_EDIT = 4, DEMO_COMPOSED = 2 };
+enum { DEMO_SNAPSHOTS = 5, DEMO_VIEWS = 4, DEMO_COMPOSED = 2 };
 
 typedef struct demo {
     opt_common common;
     const char *program, *concept, *output;
-    int64_t seed;
+    int64_t seed, train_steps, samples, steps; /* train_steps 0: the preset's */
+    int edit_samples;                          /* of each scene and style: a quarter of samples */
 
     char world[1024], model_dir[1200], concept_dir[1200], templates_file[1200]; /* the bundled data */
     char token[80], initialiser[80], other[80];                                 /* "<mango>", "cat", "pipa" */

@@ -87,8 +87,10 @@ static void put_composed(const demo *d, album *a, int i, const char *note) {
     put_pictures(a, d->composed[i].image, DEMO_VIEWS);
 }
 
+/* At most n samples of "a photo of a WORD". */
 static void put_plain(const demo *d, album *a, int word, int n, int columns, const char *note) {
     begin(a, columns, note);
+    if (n > d->word[word].plain.n) n = d->word[word].plain.n;
     snprintf(a->title[a->nstrips - 1], sizeof *a->title, "\"%s\"", d->word[word].plain.prompt);
     put_pictures(a, d->word[word].plain.image, n);
 }
@@ -109,10 +111,11 @@ static int output_path(const demo *d, const char *name, char *path, size_t cap, 
 static int write_sheet(const demo *d, album *a, tn_err *err) {
     char path[1200], title[160];
     nn_image sheet;
+    int few = d->edit_samples < 2 ? d->edit_samples : 2;
     put_learned_from(a, &d->pics, d->token, NULL);
     put_snapshots(d, a, 2);
-    put_edits(d, a, "New scenes for ", NULL, DEMO_LEARNED, 0, EVAL_SCENES, 2);
-    put_edits(d, a, "New styles for ", NULL, DEMO_LEARNED, EVAL_SCENES, EVAL_STYLES, 2);
+    put_edits(d, a, "New scenes for ", NULL, DEMO_LEARNED, 0, EVAL_SCENES, few);
+    put_edits(d, a, "New styles for ", NULL, DEMO_LEARNED, EVAL_SCENES, EVAL_STYLES, few);
     put_learned_from(a, &d->style, "<" DEMO_STYLE ">, a style,", NULL);
     for (int i = 0; i < DEMO_COMPOSED; i++) put_composed(d, a, i, NULL);
     for (int i = DEMO_INITIALISER; i < DEMO_WORDS; i++) put_plain(d, a, i, 6, 6, NULL);
@@ -138,7 +141,7 @@ static void list_settings(const demo *d, page_setting *s) {
              c->adam.weight_decay);
     snprintf(s[6].value, sizeof s->value, "%" PRId64, d->seed);
     snprintf(s[7].value, sizeof s->value, "%.1f s for the steps", d->seconds);
-    snprintf(s[8].value, sizeof s->value, "DDIM, 25 steps, guidance 4; picture i of every sentence has the noise of seed + i");
+    snprintf(s[8].value, sizeof s->value, "DDIM, %" PRId64 " steps, guidance 4; picture i of every sentence has the noise of seed + i", d->steps);
 }
 
 static void list_scores(const demo *d, page_score *s, char (*name)[96]) {
@@ -159,11 +162,11 @@ static int write_report(const demo *d, album *a, tn_err *err) {
     list_settings(d, settings), list_scores(d, scores, name);
     put_learned_from(a, &d->pics, d->token, "The model has never seen this object. No caption tells what it is.");
     put_snapshots(d, a, DEMO_VIEWS);
-    int before = a->nstrips;
-    put_plain(d, a, DEMO_LEARNED, DEMO_SAMPLES, 8, "The samples that reconstruction is measured on.");
+    int before = a->nstrips, views = d->edit_samples < 4 ? d->edit_samples : 4;
+    put_plain(d, a, DEMO_LEARNED, 16, 8, "The samples that reconstruction is measured on.");
     put_edits(d, a, "New scenes for ", "None of the training pictures shows these: the word combines with what the model knows.", DEMO_LEARNED, 0,
-              EVAL_SCENES, DEMO_EDIT);
-    put_edits(d, a, "New styles for ", NULL, DEMO_LEARNED, EVAL_SCENES, EVAL_STYLES, DEMO_EDIT);
+              EVAL_SCENES, views);
+    put_edits(d, a, "New styles for ", NULL, DEMO_LEARNED, EVAL_SCENES, EVAL_STYLES, views);
     put_learned_from(a, &d->style, "<" DEMO_STYLE ">", "A second word, which stands for a style. It was learned before and lies in testdata/.");
     put_composed(d, a, 0, "Two learned words in one sentence.");
     put_composed(d, a, 1, "A learned word beside a known thing.");
