@@ -196,24 +196,33 @@ static size_t weight_bytes(const nn_model *m) {
     return sum;
 }
 
-/* Chooses the fastest way that fits --memory: kept activations, or blocks that run again in backward. */
+/* Chooses the fastest way that fits --memory: kept activations, or blocks that run again in backward. What the encoder took for
+ * the pictures counts too, though it is given back here. */
 static int plan(job *j, tn_err *err) {
-    size_t weights = weight_bytes(j->model), kept = nn_train_memory(j->train, &j->c, false), again = nn_train_memory(j->train, &j->c, true);
-    double limit = j->o.memory;
+    size_t weights = weight_bytes(j->model), encoder = tn_ctx_peak(&j->c);
+    size_t kept = nn_train_memory(j->train, &j->c, false), again = nn_train_memory(j->train, &j->c, true);
+    tn_ctx_free(&j->c);
+    double limit = j->o.memory, seconds;
     j->c.checkpoint = limit > 0.0 && gib(weights + kept) > limit;
-    size_t need = weights + (j->c.checkpoint ? again : kept);
+    size_t step = j->c.checkpoint ? again : kept, need = weights + (step > encoder ? step : encoder);
     if (limit > 0.0 && gib(need) > limit) {
-        return tn_fail(err, TN_ENOMEM, "--memory %.9g GiB: this run needs at least %.2f GiB (lower --resolution or --train-batch-size)", limit, gib(need));
+        return tn_fail(err, TN_ENOMEM,
+                       "--memory %.9g GiB: this run needs at least %.2f GiB (lower --resolution or --train-batch-size)",
+                       limit, gib(need));
     }
-    double seconds;
     if (nn_train_probe(j->train, &j->c, &seconds, err)) return -1;
-    double step = seconds * (double)j->cfg.accumulate, total = step * (double)(j->cfg.steps - nn_train_steps_done(j->train));
-    opt_note(&j->o.common, "plan: %" PRId64 " steps of %" PRId64 " x %" PRId64 " pictures at %" PRId64 "x%" PRId64 ", seed %" PRIu64, j->cfg.steps,
-             j->cfg.accumulate, j->cfg.batch, j->cfg.resolution, j->cfg.resolution, j->cfg.seed);
-    opt_note(&j->o.common, "      memory %.2f GiB (weights %.2f, %s activations %.2f), %.3g s a step, %.3g %s in all", gib(need), gib(weights),
-             j->c.checkpoint ? "checkpointed" : "kept", gib(need - weights), step, total < 6000 ? total / 60 : total / 3600,
-             total < 6000 ? "minutes" : "hours");
-    if (total > 7200 && strcmp(j->o.preset, "quick") != 0) opt_note(&j->o.common, "      --preset quick learns a word in a fraction of that");
+    seconds *= (double)j->cfg.accumulate;
+    double total = seconds * (double)(j->cfg.steps - nn_train_steps_done(j->train));
+    opt_note(&j->o.common,
+             "plan: %" PRId64 " steps of %" PRId64 " x %" PRId64 " pictures at %" PRId64 "x%" PRId64 ", seed %" PRIu64,
+             j->cfg.steps, j->cfg.accumulate, j->cfg.batch, j->cfg.resolution, j->cfg.resolution, j->cfg.seed);
+    opt_note(&j->o.common,
+             "      memory %.2f GiB (weights %.2f, %s activations %.2f, encoder %.2f), %.3g s a step, %.3g %s in all",
+             gib(need), gib(weights), j->c.checkpoint ? "checkpointed" : "kept", gib(step), gib(encoder), seconds,
+             total < 6000 ? total / 60 : total / 3600, total < 6000 ? "minutes" : "hours");
+    if (total > 7200 && strcmp(j->o.preset, "quick") != 0) {
+        opt_note(&j->o.common, "      --preset quick learns a word in a fraction of that");
+    }
     return 0;
 }
 
