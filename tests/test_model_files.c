@@ -90,11 +90,13 @@ static void edit_weights(const char *from_dir, const char *from, const char *dir
     if (tn_st_open(path, 0, &st, NULL)) abort();
     tn_st_writer *w = tn_st_writer_new();
     void **keep = calloc(st->n, sizeof *keep);
+    const int64_t one = 1;
+    const float zero = 0.0f; /* read when the file is written */
     if (!w || !keep) abort();
     for (size_t i = first; i < st->n && i < last; i++) {
         if (!e.drop || strcmp(st->tensor[i].name, e.drop) != 0) add_tensor(w, &st->tensor[i], &e, &keep[i]);
     }
-    if (e.add) tn_st_add(w, e.add, TN_ST_F32, 1, (int64_t[]){1}, (float[]){0.0f});
+    if (e.add) tn_st_add(w, e.add, TN_ST_F32, 1, &one, &zero);
     snprintf(path, sizeof path, "%s/%s", dir, to);
     if (tn_st_write(w, path, NULL)) abort();
     for (size_t i = 0; i < st->n; i++) free(keep[i]);
