@@ -100,6 +100,7 @@ static int tokenize(const tokenize_options *o, nn_model **m, emb_words *words, t
     if (load(o, m, &length, err)) return -1;
     if (words->n && emb_register(*m, words, &learned, &count, err)) return -1;
     free(learned);
+    if (prompt_check("prompt", o->prompt, err)) return -1;
     if (nn_tokenizer_encode((*m)->tokenizer, o->prompt, strlen(o->prompt), rules, length, &t, err)) return -1;
     int bad = prompt_remarks(*m, "prompt", o->prompt, rules, length, err) || show(o, *m, &t, err) ? -1 : 0;
     nn_tokens_free(&t);
