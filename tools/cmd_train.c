@@ -25,7 +25,7 @@ const opt_command cmd_train = {
     "presets (explicit options win):\n"
     "  diffusers  batch 1 x 4, 3000 steps, rate 5e-4 scaled by 4\n"
     "  official   batch 2, 6100 steps, rate 5e-3 scaled by 2 (the paper's code for Stable Diffusion)\n"
-    "  quick      batch 1, 400 steps, rate 1e-2: a word in minutes on a CPU\n\n"
+    "  quick      batch 1, 400 steps, rate 1e-2 falling to 0, no mirroring: a word in minutes on a CPU\n\n"
     "example:\n"
     "  oneword train --model testdata/world/model --train-data-dir testdata/world/concepts/mango --preset quick \\\n"
     "    --template-file testdata/world/templates-object.txt --placeholder-token '<mango>' --initializer-token cat -o out",

@@ -16,13 +16,14 @@ const opt_row train_rows[TRAIN_NROWS] = {
     {"preset", OPT_TEXT, AT(preset), 0, 0, "diffusers|official|quick", "settings to start from (default diffusers): see below"},
     {"resolution", OPT_INT, AT(resolution), 8, 8192, "N", "side of the training pictures (default: the model's)"},
     {"center-crop", OPT_FLAG, AT(center_crop), 0, 0, NULL, "crop the middle square (default: squeeze the picture to a square)"},
-    {"no-flip", OPT_FLAG, AT(no_flip), 0, 0, NULL, "never mirror the pictures (for text and asymmetric things)"},
+    {"flip", OPT_FLAG, AT(flip), 0, 0, NULL, "mirror half of the pictures (default of diffusers and official)"},
+    {"no-flip", OPT_FLAG, AT(no_flip), 0, 0, NULL, "never mirror them: for text and asymmetric things (default of quick)"},
     {"train-batch-size", OPT_INT, AT(batch), 1, 1024, "N", "pictures a step"},
     {"gradient-accumulation-steps", OPT_INT, AT(accumulate), 1, 1024, "N", "batches a step"},
     {"max-train-steps", OPT_INT, AT(steps), 1, 10000000, "N", "optimiser steps"},
     {"learning-rate,lr", OPT_TEXT, AT(learning_rate), 0, 0, "RATE", "a number, or RATE:STEP,RATE:STEP,... ; taken as it is unless --scale-lr"},
     {"scale-lr", OPT_FLAG, AT(scale_lr), 0, 0, NULL, "multiply the rate by batch size and accumulation"},
-    {"lr-scheduler", OPT_TEXT, AT(lr_scheduler), 0, 0, "constant|constant_with_warmup|linear|cosine", "course of the rate (default constant)"},
+    {"lr-scheduler", OPT_TEXT, AT(lr_scheduler), 0, 0, "constant|constant_with_warmup|linear|cosine", "course of the rate (default constant, quick: cosine)"},
     {"lr-warmup-steps", OPT_INT, AT(warmup), 0, 10000000, "N", "steps of linear warm-up (default 0)"},
     {"adam-beta1", OPT_NUMBER, AT(beta1), 0, 0.999999999, "X", "AdamW (default 0.9)"},
     {"adam-beta2", OPT_NUMBER, AT(beta2), 0, 0.999999999, "X", "AdamW (default 0.999)"},
@@ -59,14 +60,14 @@ const opt_row train_rows[TRAIN_NROWS] = {
 /* diffusers: the command of its textual inversion README. official: rinongal/textual_inversion, v1-finetune.yaml on one
  * GPU. quick: what finds a word in minutes on a CPU (measured on the bundled model, tests/README.md). */
 typedef struct preset {
-    const char *name, *rate;
-    bool scale;
+    const char *name, *rate, *course;
+    bool scale, flip;
     int64_t batch, accumulate, steps;
 } preset;
 static const preset presets[] = {
-    {"diffusers", "5e-4", true, 1, 4, 3000},
-    {"official", "5e-3", true, 2, 1, 6100},
-    {"quick", "1e-2", false, 1, 1, 400},
+    {"diffusers", "5e-4", "constant", true, true, 1, 4, 3000},
+    {"official", "5e-3", "constant", true, true, 2, 1, 6100},
+    {"quick", "1e-2", "cosine", false, false, 1, 1, 400},
 };
 
 static bool was_given(const bool *given, size_t field) {
@@ -82,7 +83,11 @@ static void apply_preset(const bool *given, train_options *o) {
     if (!was_given(given, AT(batch))) o->batch = p->batch;
     if (!was_given(given, AT(accumulate))) o->accumulate = p->accumulate;
     if (!was_given(given, AT(steps))) o->steps = p->steps;
-    if (!was_given(given, AT(learning_rate))) o->learning_rate = p->rate, o->scale_lr = o->scale_lr || p->scale;
+    if (!was_given(given, AT(learning_rate))) {
+        o->learning_rate = p->rate, o->scale_lr = o->scale_lr || p->scale;
+        if (!was_given(given, AT(lr_scheduler))) o->lr_scheduler = p->course;
+    }
+    if (!o->no_flip) o->flip = o->flip || p->flip;
 }
 
 static int check(const train_options *o, tn_err *err) {
@@ -93,6 +98,7 @@ static int check(const train_options *o, tn_err *err) {
     if (o->initializer.n != 0 && o->initializer.n != o->placeholder.n) {
         return tn_fail(err, TN_EUSAGE, "%d placeholders but %d initializer tokens (give one for each, or none)", o->placeholder.n, o->initializer.n);
     }
+    if (o->flip && o->no_flip) return tn_fail(err, TN_EUSAGE, "--flip and --no-flip exclude each other");
     if (o->template_file && o->property) return tn_fail(err, TN_EUSAGE, "--template-file and --learnable-property exclude each other");
     return 0;
 }
@@ -111,7 +117,7 @@ int train_options_parse(int argc, char **argv, train_options *o, tn_err *err) {
 
 int train_options_config(const train_options *o, nn_train_config *cfg, tn_err *err) {
     *cfg = (nn_train_config){.nplaceholders = o->placeholder.n, .num_vectors = o->num_vectors, .resolution = o->resolution,
-                             .center_crop = o->center_crop, .flip = !o->no_flip, .posterior_mean = o->posterior_mean,
+                             .center_crop = o->center_crop, .flip = o->flip, .posterior_mean = o->posterior_mean,
                              .rules = strcmp(o->tokenizer_mode, "hf") == 0 ? NN_RULES_HF : NN_RULES_OPENAI,
                              .batch = o->batch, .accumulate = o->accumulate, .steps = o->steps,
                              .adam = {o->beta1, o->beta2, o->epsilon, o->weight_decay},

@@ -12,10 +12,10 @@ typedef struct train_options {
     opt_list placeholder, initializer;
     int64_t num_vectors, resolution, batch, accumulate, steps, warmup, checkpointing_steps, save_steps, validation_steps, validation_images, seed;
     double beta1, beta2, epsilon, weight_decay, clip_norm, clip_value, reg_weight, memory;
-    bool scale_lr, center_crop, no_flip, posterior_mean, resume, dry_run;
+    bool scale_lr, center_crop, flip, no_flip, posterior_mean, resume, dry_run;
 } train_options;
 
-enum { TRAIN_NROWS = 52 };
+enum { TRAIN_NROWS = 53 };
 extern const opt_row train_rows[TRAIN_NROWS];
 
 /* Defaults of the preset, overridden by what was given; checks what needs no file. */
