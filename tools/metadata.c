@@ -130,9 +130,9 @@ static char *json(const meta_recipe *r) {
 }
 
 int meta_texts(const meta_recipe *r, nn_text texts[2], tn_err *err) {
-    static char keys[2][16] = {"parameters", "oneword"}; /* nn_text takes char *, and does not write */
-    texts[0] = (nn_text){keys[0], parameters(r)};
-    texts[1] = (nn_text){keys[1], json(r)};
+    /* keys are read only: whoever frees the texts frees their values */
+    texts[0] = (nn_text){"parameters", parameters(r)};
+    texts[1] = (nn_text){"oneword", json(r)};
     if (texts[0].value && texts[1].value) return 0;
     free(texts[0].value), free(texts[1].value);
     return tn_fail(err, TN_ENOMEM, "out of memory for the picture's metadata");
