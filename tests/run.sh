@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs every test program and every tests/cli_*.sh, adds up their counts, closes on one line: N passed, N failed.
-# Each prints, last, "NAME: P passed, F failed"; one that dies without that line counts as a failure.
+# Each prints, last, "NAME: P passed, F failed"; one that dies without that line counts as a failure. FAST=1 stops at the first that
+# fails.
 B=${B:-build}
 # Waiting threads sleep instead of spinning: the tests share the machine with whatever else runs on it.
 OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
@@ -21,6 +22,7 @@ for t in "$B"/tests/test_* tests/cli_*.sh; do
     fi
     echo "$line ($(($(date +%s) - start)) s)"
     passed=$((passed + p)) failed=$((failed + f))
+    [ -n "$FAST" ] && [ "$f" != 0 ] && break
 done
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
