@@ -399,7 +399,20 @@ static void test_modes(test_state *t) {
     unload(&m);
 }
 
+/* The encoder's log variance is held between -30 and 20 (diffusers DiagonalGaussianDistribution), which no golden reaches. */
+static void test_logvar(test_state *t) {
+    if (!test_section(t, "log variance")) return;
+    tn_ctx c;
+    tn_ctx_init(&c, NULL, 1);
+    float raw[8] = {-99.0f, 1.0f, 2.0f, 99.0f, -30.5f, -29.5f, 19.5f, 20.5f}, want[4] = {-30.0f, -29.5f, 19.5f, 20.0f};
+    tn_tensor *moments = tn_leaf(&c, TN_F32, 4, (int64_t[]){1, 2, 2, 2}, raw, false);
+    CHECK(t, memcmp(nn_vae_mean(&c, moments)->data, raw, sizeof want) == 0);
+    CHECK(t, memcmp(nn_vae_logvar(&c, moments)->data, want, sizeof want) == 0);
+    tn_ctx_free(&c);
+}
+
 void test_main(test_state *t) {
+    test_logvar(t);
     test_folder(t, "golden/tiny-sd15", false, 15);
     test_folder(t, "golden/tiny-sd21", false, 6);
     test_folder(t, "golden/tiny-clip", true, 1);
