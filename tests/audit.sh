@@ -118,7 +118,7 @@ grep '\.md$' "$dir/files" | while read -r f; do
 done | rule "a link to nothing"
 grep -v '^testdata/' "$dir/files" | grep -v '^tests/audit.sh$' | xargs grep -nIE '/home/|/root/|/work/|(^|[^A-Z])(TODO|FIXME|XXX)([^A-Z]|$)' | cut -c1-100 |
     rule "a path of one machine, or work left over"
-for f in $(of tests 'c|sh|py'); do grep -q "$(basename "$f")" tests/README.md 2>/dev/null || echo "$f"; done | rule "tests/README.md does not name"
+for f in $(of tests 'c|sh|py'); do grep -q "$(basename "${f%.*}")\." tests/README.md 2>/dev/null || echo "$f"; done | rule "tests/README.md does not name"
 
 # ---- the table ----
 
