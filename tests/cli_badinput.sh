@@ -116,12 +116,14 @@ ln -s /dev/zero "$U" && status 'weights: a device' '3|6' gen && rm "$U"
 cp "$T/u" "$U"
 for v in nan inf; do
     "$F" poke "$U" conv_in.weight $v && weights "$v in the UNet" 8
+    says "$v in the UNet, found at once" 'not finite after step 1'
 done
 V=$M/vae/diffusion_pytorch_model.safetensors
 cp "$V" "$T/v"
 "$F" poke "$V" decoder.conv_in.weight nan && status 'weights: nan in the decoder' 8 gen && gone 'nan in the decoder' "$T/bad.png"
 cp "$T/v" "$V"
 "$F" poke "$U" conv_in.weight nan && status 'training on nan' 8 tra --model "$M" && gone 'training on nan' "$T/badout/learned_embeds.safetensors"
+says 'training on nan' 'loss is not finite'
 cp "$T/u" "$U"
 
 # ---- learned words ----

@@ -188,6 +188,31 @@ static void test_resume(test_state *t) {
     close_setup(&s);
 }
 
+/* With a rate of 0 the vector stays, so that the micro-steps of one accumulated step can be taken singly: their mean is its
+ * gradient. */
+static void test_accumulation(test_state *t) {
+    float sum[128] = {0};
+    for (int64_t accumulate = 1; accumulate <= 3; accumulate += 2) {
+        setup s;
+        tn_err err = {0};
+        nn_train_step step;
+        bool ok = open_setup(&s, NULL, 1, 1, &err);
+        s.cfg.lr.base = 0.0, s.cfg.accumulate = accumulate;
+        for (int i = 0; ok && i < (accumulate == 1 ? 3 : 1); i++) {
+            ok = nn_train_advance(s.train, &s.c, &step, &err) == 0;
+            const float *grad = ok ? nn_train_word(s.train)->grad : sum;
+            double off = 0.0, size = 0.0;
+            for (int j = 0; j < 128; j++) {
+                if (accumulate == 1) sum[j] += grad[j] / 3.0f;
+                off += pow((double)(grad[j] - sum[j]), 2.0), size += pow((double)sum[j], 2.0);
+            }
+            CHECKF(t, accumulate == 1 || (size > 0.0 && off <= 1e-10 * size), "the mean of 3 gradients: off by %.1e of %.1e", off, size);
+        }
+        CHECKF(t, ok, "accumulation: %s", err.msg);
+        close_setup(&s);
+    }
+}
+
 static void test_memory_plan(test_state *t) {
     setup s;
     tn_err err = {0};
@@ -240,6 +265,7 @@ void test_main(test_state *t) {
     if (test_section(t, "expand")) test_expand(t);
     if (test_section(t, "same bits")) test_same_bits(t);
     if (test_section(t, "resume")) test_resume(t);
+    if (test_section(t, "accumulation")) test_accumulation(t);
     if (test_section(t, "memory plan")) test_memory_plan(t);
     if (test_section(t, "refusals")) test_refusals(t);
 }
