@@ -83,7 +83,7 @@ bad "a suggestion" 2 'did you mean --samples' eval --sampels 3
 
 # ---- the demonstration, made small ----
 mini() { # FOLDER THREADS: too few steps to learn anything, which is exit 7
-    "$O" demo --quiet --max-train-steps 8 --samples 4 --steps 1 --threads "$2" --output "$T/$1" >"$T/out" 2>"$T/err" </dev/null
+    "$O" demo --quiet --max-train-steps 16 --samples 4 --steps 1 --threads "$2" --output "$T/$1" >"$T/out" 2>"$T/err" </dev/null
     [ $? = 7 ]
 }
 mini demo 1

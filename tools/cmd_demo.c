@@ -11,8 +11,8 @@
 static const opt_row rows[] = {
     {"concept", OPT_TEXT, offsetof(demo, concept), 0, 0, "NAME", "object to learn, a folder of testdata/world/concepts (default mango)"},
     {"o,output", OPT_TEXT, offsetof(demo, output), 0, 0, "DIR", "where results go (default build/demo)"},
-    {"max-train-steps", OPT_INT, offsetof(demo, train_steps), DEMO_SNAPSHOTS, 1000000, "N", "steps of learning (default: those of train --preset quick)"},
-    {"samples,n", OPT_INT, offsetof(demo, samples), 4, 1024, "N", "pictures that a word is judged by, and a quarter as many in each scene (default 16)"},
+    {"max-train-steps", OPT_INT, offsetof(demo, train_steps), 16, 1000000, "N", "steps of learning (default: those of train --preset quick)"},
+    {"samples,n", OPT_INT, offsetof(demo, samples), 4, 1024, "N", "pictures that a word is judged by, and an eighth as many in each scene and style (default 16)"},
     {"steps", OPT_INT, offsetof(demo, steps), 1, 1000, "N", "steps of sampling (default 25)"},
     {"seed,S", OPT_INT, offsetof(demo, seed), 0, 9e18, "N", "seed of everything random (default 0)"},
     OPT_COMMON(demo, common),
@@ -238,7 +238,7 @@ static int run(int argc, char **argv) {
     tn_err err;
     int r = opt_parse(&cmd_demo, argc, argv, &d, NULL, NULL, &err);
     if (r) return r < 0 ? opt_error(&err) : 0;
-    d.edit_samples = (int)(d.samples / 4);
+    d.edit_samples = (int)(d.samples < 16 ? 1 : d.samples / 8);
     r = demonstrate(&d, &err);
     /* A word that was not learned is a failure of the demonstration, whatever the program did right. */
     int status = r ? opt_error(&err) : tell(&d) ? 0 : TN_EMISMATCH;

@@ -16,7 +16,7 @@ typedef struct demo {
     opt_common common;
     const char *program, *concept, *output;
     int64_t seed, train_steps, samples, steps; /* train_steps 0: the preset's */
-    int edit_samples;                          /* of each scene and style: a quarter of samples */
+    int edit_samples;                          /* of each scene and style: an eighth of samples */
 
     char world[1024], model_dir[1200], concept_dir[1200], templates_file[1200]; /* the bundled data */
     char token[80], initialiser[80], other[80];                                 /* "<mango>", "cat", "pipa" */

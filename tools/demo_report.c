@@ -61,11 +61,13 @@ static void put_pictures(album *a, const nn_image *images, int n) {
 
 /* A column for each snapshot, a row for each of the same few noises. */
 static void put_snapshots(const demo *d, album *a, int views) {
-    begin(a, DEMO_SNAPSHOTS, "The same noise at every stage. Before the first step the word is the one it starts from.");
+    begin(a, DEMO_SNAPSHOTS, "A row for each noise. Before the first step the word means what it starts from; the numbers are the similarity to the pictures.");
     snprintf(a->title[a->nstrips - 1], sizeof *a->title, "\"a photo of a %s\" while the word is learned", d->token);
     for (int i = 0; i < DEMO_SNAPSHOTS; i++) {
-        const char *stage = i == 0 ? "before" : i == DEMO_SNAPSHOTS - 1 ? "after" : "during";
-        snprintf(a->text[i], sizeof *a->text, "%s: step %" PRId64 ", %.2f", stage, d->at[i], d->similarity[i]);
+        const char *stage = i == 0 ? "before" : i == DEMO_SNAPSHOTS - 1 ? "after " : "step ";
+        char step[24] = "";
+        if (i > 0) snprintf(step, sizeof step, "%" PRId64, d->at[i]);
+        snprintf(a->text[i], sizeof *a->text, "%s%s: %.2f", stage, step, d->similarity[i]);
     }
     for (int v = 0; v < views; v++) {
         for (int i = 0; i < DEMO_SNAPSHOTS; i++) put(a, &d->snapshot[i].image[v], v == views - 1 ? a->text[i] : NULL);
