@@ -130,7 +130,7 @@ sabotage:
 # The tests under the address and undefined-behaviour sanitizers, in a configuration of its own. The kernels go without the
 # second one: gcc needs ten minutes for their unrolled plain-C form with both.
 asan:
-	$(MAKE) test B=build/asan OPENMP=0 CFLAGS="-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all" \
+	$(MAKE) test B=build/asan OPENMP=0 CFLAGS="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all" \
 		LDFLAGS="-fsanitize=address,undefined" KERNEL_CFLAGS="-g0 -fno-sanitize=undefined"
 
 install: all

@@ -182,7 +182,7 @@ static int unfilter(unsigned type, unsigned char *row, const unsigned char *abov
 /* One sample of a row whose pixels have one sample of 1, 2, 4 or 8 bits, the leftmost pixel in the high bits. */
 static inline unsigned sample(const unsigned char *row, size_t x, unsigned depth) {
     size_t bit = x * depth;
-    return row[bit >> 3] >> (8 - depth - (unsigned)(bit & 7)) & ((1u << depth) - 1);
+    return (unsigned)row[bit >> 3] >> (8 - depth - (unsigned)(bit & 7)) & ((1u << depth) - 1);
 }
 
 /* Writes the n pixels of a row to rgb, `step` bytes from one to the next. */
