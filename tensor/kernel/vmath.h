@@ -7,7 +7,7 @@
  *     exp 1.0    sin 1.6 to |x| = 8192 pi    sigmoid 2.6      sigmoid' 4.2
  *     log 0.9    cos 1.6 to |x| = 8192 pi    silu 3.4         silu' 4.2
  *     tanh 1.4   erf 1.5                     quick_gelu 3.4   quick_gelu' 4.6
- *                                            gelu 5.0         gelu' 4.2
+ *                                            gelu 5.3         gelu' 4.2
  *
  * silu', quick_gelu' and gelu' pass through zero as differences of two terms: their unit is that of the sum of the
  * absolute terms. The larger bounds are reached in the left tails, which other implementations compute as 1 - 1.
