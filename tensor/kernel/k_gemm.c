@@ -62,14 +62,14 @@ enum {
 
 /* The macros keep each row of the tile in variables of its own: arrays would go through memory. */
 #define DEFINE_TILE(h) \
-    static void tile_##h(int64_t kc, int64_t cols, const float *a, const float *b, float *t, int first) { \
+    static void tile_##h(int64_t kc, int64_t cols, const float *a, int64_t lda, const float *b, float *t, int first) { \
         int narrow = GEMM_COLS > V_LANES && cols <= V_LANES; \
         ROWS_##h(START) \
-        for (int64_t k = 0; narrow && k < kc; k++, a += h, b += GEMM_COLS) { \
+        for (int64_t k = 0; narrow && k < kc; k++, a += lda, b += GEMM_COLS) { \
             v16 b0 = v_load(b); \
             ROWS_##h(STEP_NARROW) \
         } \
-        for (int64_t k = 0; !narrow && k < kc; k++, a += h, b += GEMM_COLS) { \
+        for (int64_t k = 0; !narrow && k < kc; k++, a += lda, b += GEMM_COLS) { \
             v16 b0 = v_load(b); \
             WIDE(v16 b1 = v_load(b + 16);) \
             ROWS_##h(STEP) \
@@ -94,12 +94,17 @@ DEFINE_TILE(13)
 DEFINE_TILE(14)
 #endif
 
-static void (*const tile_of_height[GEMM_ROWS + 1])(int64_t kc, int64_t cols, const float *a, const float *b, float *t, int first) = {
+static void (*const tile_of_height[GEMM_ROWS + 1])(int64_t kc, int64_t cols, const float *a, int64_t lda, const float *b, float *t,
+                                                   int first) = {
     NULL,   tile_1, tile_2, tile_3,  tile_4,  tile_5,  tile_6,
 #if V_TILE_ROWS == 14
     tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14
 #endif
 };
+
+void K(gemm_tile)(int64_t rows, int64_t kc, int64_t cols, const float *a, int64_t lda, const float *b, float *t, int first) {
+    tile_of_height[rows](kc, cols, a, lda, b, t, first);
+}
 
 /* ---- cutting the work ---- */
 
@@ -203,7 +208,7 @@ static void run_task(void *arg, int64_t index, int worker) {
                 for (int64_t p = p0; p < p1; p++) {
                     int64_t h = min64(height, rows - p * height);
                     float *t = g->K > q->kc ? T + p * GEMM_ROWS * q->nc + j * GEMM_ROWS : T;
-                    tile_of_height[h](kc, cols - j, A + (p - p0) * height * kc, B + j * kc, t, k0 == 0);
+                    tile_of_height[h](kc, cols - j, A + (p - p0) * height * kc, h, B + j * kc, t, k0 == 0);
                     if (last) write_tile(g, b, m0 + p * height, n0 + j, h, min64(GEMM_COLS, cols - j), t);
                 }
         }

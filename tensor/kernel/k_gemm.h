@@ -39,6 +39,11 @@ typedef struct gemm {
 void K(gemm)(const gemm *g);
 size_t K(gemm_scratch)(const gemm *g); /* bytes; of g, the sizes and threads are read */
 
+/* The register tile by itself, for kernels that do their own blocking: t[rows][GEMM_COLS] (+)= A B over kc steps of k, with
+ * A as [k][lda], its first `rows` <= GEMM_ROWS elements in use, and B a panel [k][GEMM_COLS] with `cols` columns in use.
+ * `first` starts the chains from zero. */
+void K(gemm_tile)(int64_t rows, int64_t kc, int64_t cols, const float *a, int64_t lda, const float *b, float *t, int first);
+
 /* A plain matrix as either operand, for the packers below. */
 typedef struct gemm_view {
     const void *base;

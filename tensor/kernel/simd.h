@@ -17,6 +17,7 @@
  *   v_bits, v_float reinterpret.   vi_shl, vi_shr (zeros in), vi_sar (sign in): by 0..31.
  *   v_loadn, v_storen touch the first n of 0..16 elements only; the other lanes are loaded as 0. v_first(n): their mask.
  *   v_reduce_add is one fixed tree: lane i with lane i+8, then +4, +2, +1. v_reduce_max is the same tree of v_max.
+ *   v_interleave: the 32 elements a0 b0 a1 b1 ... as two vectors; v_deinterleave: its inverse.
  *   v_transpose: 16 vectors as a 16x16 matrix, in place. v_transpose_rows: only the first `rows` vectors matter; in the
  *   result, lanes beyond `rows` may be anything.
  *   Loads and stores need the alignment of their element only. */
@@ -134,6 +135,15 @@ static inline float v_reduce_max(v16 v) {
     __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     b = _mm_max_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+}
+
+static inline void v_interleave(v16 a, v16 b, v16 *lo, v16 *hi) {
+    __m512i i = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    *lo = _mm512_permutex2var_ps(a, i, b), *hi = _mm512_permutex2var_ps(a, vi_add(i, vi_set1(8)), b);
+}
+static inline void v_deinterleave(v16 lo, v16 hi, v16 *a, v16 *b) {
+    __m512i i = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    *a = _mm512_permutex2var_ps(lo, i, hi), *b = _mm512_permutex2var_ps(lo, vi_add(i, vi_set1(1)), hi);
 }
 
 /* 4x4 blocks inside the 128-bit lanes first, then the lanes as a 4x4 matrix of blocks. */
@@ -260,6 +270,23 @@ static inline float v_reduce_max(v16 v) {
     __m128 b = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     b = _mm_max_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
+}
+
+static inline v16 v_interleave8(__m256 a, __m256 b) {
+    __m256 x = _mm256_unpacklo_ps(a, b), y = _mm256_unpackhi_ps(a, b);
+    V_TWO(v16, _mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+}
+static inline void v_interleave(v16 a, v16 b, v16 *lo, v16 *hi) {
+    *lo = v_interleave8(a.a, b.a), *hi = v_interleave8(a.b, b.b);
+}
+/* Out of the pairs of each 128-bit half, in the order of the vectors. */
+static inline __m256 v_pick8(__m256 pairs) {
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xd8));
+}
+static inline void v_deinterleave(v16 lo, v16 hi, v16 *a, v16 *b) {
+    v16 x = {v_pick8(_mm256_shuffle_ps(lo.a, lo.b, 0x88)), v_pick8(_mm256_shuffle_ps(hi.a, hi.b, 0x88))};
+    v16 y = {v_pick8(_mm256_shuffle_ps(lo.a, lo.b, 0xdd)), v_pick8(_mm256_shuffle_ps(hi.a, hi.b, 0xdd))};
+    *a = x, *b = y;
 }
 
 /* 8x8, from 4x4 blocks inside the 128-bit halves. */
@@ -403,6 +430,16 @@ static inline float v_reduce_max(v16 v) {
         for (int i = 0; i < h; i++) t[i] = s_max(t[i], t[i + h]);
     return t[0];
 }
+static inline void v_interleave(v16 x, v16 y, v16 *lo, v16 *hi) {
+    v16 l = {vzip1q_f32(x.a, y.a), vzip2q_f32(x.a, y.a), vzip1q_f32(x.b, y.b), vzip2q_f32(x.b, y.b)};
+    v16 h = {vzip1q_f32(x.c, y.c), vzip2q_f32(x.c, y.c), vzip1q_f32(x.d, y.d), vzip2q_f32(x.d, y.d)};
+    *lo = l, *hi = h;
+}
+static inline void v_deinterleave(v16 l, v16 h, v16 *a, v16 *b) {
+    v16 x = {vuzp1q_f32(l.a, l.b), vuzp1q_f32(l.c, l.d), vuzp1q_f32(h.a, h.b), vuzp1q_f32(h.c, h.d)};
+    v16 y = {vuzp2q_f32(l.a, l.b), vuzp2q_f32(l.c, l.d), vuzp2q_f32(h.a, h.b), vuzp2q_f32(h.c, h.d)};
+    *a = x, *b = y;
+}
 static inline void v_transpose_rows(v16 r[16], int64_t rows) {
     float t[16][16], u[16][16] = {{0}};
     for (int i = 0; i < 16; i++) v_store(t[i], r[i]);
@@ -511,6 +548,18 @@ static inline float v_reduce_max(v16 x) {
     for (int h = 8; h; h /= 2)
         for (int i = 0; i < h; i++) x.f[i] = s_max(x.f[i], x.f[i + h]);
     return x.f[0];
+}
+static inline void v_interleave(v16 a, v16 b, v16 *lo, v16 *hi) {
+    for (int i = 0; i < 8; i++) {
+        lo->f[2 * i] = a.f[i], lo->f[2 * i + 1] = b.f[i];
+        hi->f[2 * i] = a.f[8 + i], hi->f[2 * i + 1] = b.f[8 + i];
+    }
+}
+static inline void v_deinterleave(v16 lo, v16 hi, v16 *a, v16 *b) {
+    for (int i = 0; i < 8; i++) {
+        a->f[i] = lo.f[2 * i], b->f[i] = lo.f[2 * i + 1];
+        a->f[8 + i] = hi.f[2 * i], b->f[8 + i] = hi.f[2 * i + 1];
+    }
 }
 static inline void v_transpose_rows(v16 r[16], int64_t rows) {
     for (int i = 0; i < 16; i++)
