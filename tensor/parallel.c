@@ -8,7 +8,7 @@ static void run_serial(int64_t n, void (*task)(void *arg, int64_t i, int worker)
     for (int64_t i = 0; i < n; i++) task(arg, i, 0);
 }
 
-int tn_threads_for(int threads, double nanoseconds) { return nanoseconds < 20e3 ? 1 : threads; }
+int tn_threads_for(int threads, double nanoseconds) { return nanoseconds < 5e3 ? 1 : threads; }
 
 #ifdef _OPENMP
 /* Tasks are handed out one by one: they are few and coarse, and cores of one machine may differ in speed. The team

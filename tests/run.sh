@@ -3,9 +3,9 @@
 # Each prints, last, "NAME: P passed, F failed"; one that dies without that line counts as a failure. FAST=1 stops at the first that
 # fails.
 B=${B:-build}
-# Waiting threads sleep instead of spinning: the tests share the machine with whatever else runs on it.
-OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
-export OMP_WAIT_POLICY
+# Waiting threads soon sleep, as the program has it: the tests share the machine with whatever else runs on it.
+OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-20000}
+export OMP_WAIT_POLICY GOMP_SPINCOUNT
 passed=0 failed=0
 for t in "$B"/tests/test_* tests/cli_*.sh; do
     case $t in *.o | *.d | *'*'*) continue ;; *.sh) run="sh $t" ;; *) run=$t ;; esac
