@@ -28,6 +28,7 @@ struct nn_binder {
     tn_strmap by_name;
     tn_json *index; /* owns the names of entries that came from an index */
     const char *dir, *optional_prefix;
+    bool outline; /* no files: names and shapes alone */
     name_list missing;
 };
 
@@ -194,8 +195,8 @@ int nn_binder_open(const char *dir, const char *stem, const char *const *ignored
                    nn_notes *notes, nn_binder **out, tn_err *err) {
     nn_binder *b = calloc(1, sizeof *b);
     if (!b) return tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
-    b->dir = dir, b->optional_prefix = optional_prefix;
-    if (choose_files(b, stem, notes, err)) {
+    b->dir = dir, b->optional_prefix = optional_prefix, b->outline = !stem;
+    if (stem && choose_files(b, stem, notes, err)) {
         abandon(b);
         return -1;
     }
@@ -308,10 +309,23 @@ static int find_entry(const nn_binder *b, const char *prefix, const nn_bind_row 
     return 0;
 }
 
+/* The row as a parameter without data; takes over `name`. */
+static int outline_row(nn_binder *b, const nn_bind_row *row, char *name, tn_tensor *field, const char *letters,
+                       const int64_t *sizes, tn_err *err) {
+    if (add_param(&b->w.params, name, name, field, err)) {
+        free(name);
+        return -1;
+    }
+    *field = (tn_tensor){.dtype = TN_F32};
+    field->ndim = resolve_dims(row, letters, sizes, field->shape);
+    return 0;
+}
+
 /* Binds one row; takes over `name`. */
 static int bind_row(nn_binder *b, const char *prefix, const nn_bind_row *row, char *name, tn_tensor *field,
                     const char *letters, const int64_t *sizes, tn_err *err) {
     entry *e;
+    if (b->outline) return outline_row(b, row, name, field, letters, sizes, err);
     tn_tensor t = {.ndim = resolve_dims(row, letters, sizes, t.shape)};
     if (find_entry(b, prefix, row, name, &e, err)) {
         free(name);

@@ -43,7 +43,9 @@ typedef struct nn_binder nn_binder;
  * STEM.safetensors.index.json, a variant (fp16, bf16, ema, non_ema; noted). `ignored` is a NULL-terminated list of what
  * is not a weight: name suffixes ("position_ids"), or prefixes where they end in '.' ("vision_model."); noted with
  * their count. `optional_prefix` (or NULL) is a start of the canonical names that a file may lack. TN_EUNSUPPORTED
- * names files of other formats; TN_EIO where there is nothing. */
+ * names files of other formats; TN_EIO where there is nothing.
+ * With `stem` NULL no file is opened: every row that is bound becomes a parameter with its canonical name and shape and
+ * no data. Such an outline is what a new file of weights is made from. */
 int nn_binder_open(const char *dir, const char *stem, const char *const *ignored, const char *optional_prefix,
                    nn_notes *notes, nn_binder **out, tn_err *err);
 /* Binds the rows to the fields of *block, which start as zeros: names are prefix + row->name; letters "OIC" with sizes

@@ -66,7 +66,8 @@ static int read_config(const char *dir, nn_text_config *out, nn_notes *notes, tn
     return failed;
 }
 
-int nn_text_load(const char *dir, nn_text_model **out, tn_err *err) {
+/* stem: of the files of weights, NULL for an outline */
+static int load(const char *dir, const char *stem, nn_text_model **out, tn_err *err) {
     /* a buffer of positions, and what a dual encoder or a projecting text encoder has more */
     static const char *const ignored[] = {"position_ids", "logit_scale", "vision_model.", "visual_projection.weight",
                                           "text_projection.weight", NULL};
@@ -75,7 +76,7 @@ int nn_text_load(const char *dir, nn_text_model **out, tn_err *err) {
     nn_text_model *m = calloc(1, sizeof *m);
     if (!m) return tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
     if (read_config(dir, &m->cfg, &notes, err) ||
-        nn_binder_open(dir, "model", ignored, "text_model.", &notes, &b, err) ||
+        nn_binder_open(dir, stem, ignored, "text_model.", &notes, &b, err) ||
         nn_binder_close(b, nn_text_bind(b, m, err), &m->weights, err)) {
         nn_text_free(m);
         return -1;
@@ -84,6 +85,9 @@ int nn_text_load(const char *dir, nn_text_model **out, tn_err *err) {
     *out = m;
     return 0;
 }
+
+int nn_text_load(const char *dir, nn_text_model **out, tn_err *err) { return load(dir, "model", out, err); }
+int nn_text_outline(const char *dir, nn_text_model **out, tn_err *err) { return load(dir, NULL, out, err); }
 
 void nn_text_free(nn_text_model *m) {
     if (!m) return;

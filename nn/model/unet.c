@@ -110,14 +110,15 @@ static int bind_all(nn_binder *b, nn_unet *m, tn_err *err) {
     return nn_conv_bind(b, "conv_out", &m->conv_out, width, cfg->out_channels, 3, err);
 }
 
-int nn_unet_load(const char *dir, nn_unet **out, tn_err *err) {
+/* stem: of the files of weights, NULL for an outline */
+static int load(const char *dir, const char *stem, nn_unet **out, tn_err *err) {
     static const char *const ignored[] = {NULL};
     nn_notes notes = {""};
     nn_binder *b;
     nn_unet *m = calloc(1, sizeof *m);
     if (!m) return tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
     if (nn_unet_config_load(dir, &m->cfg, &notes, err) ||
-        nn_binder_open(dir, "diffusion_pytorch_model", ignored, NULL, &notes, &b, err) ||
+        nn_binder_open(dir, stem, ignored, NULL, &notes, &b, err) ||
         nn_binder_close(b, bind_all(b, m, err), &m->weights, err)) {
         free(m);
         return -1;
@@ -126,6 +127,9 @@ int nn_unet_load(const char *dir, nn_unet **out, tn_err *err) {
     *out = m;
     return 0;
 }
+
+int nn_unet_load(const char *dir, nn_unet **out, tn_err *err) { return load(dir, "diffusion_pytorch_model", out, err); }
+int nn_unet_outline(const char *dir, nn_unet **out, tn_err *err) { return load(dir, NULL, out, err); }
 
 void nn_unet_free(nn_unet *m) {
     if (!m) return;

@@ -28,6 +28,8 @@ const nn_weights *nn_unet_weights(const nn_unet *m);
 
 /* A unet/ directory: config.json + diffusion_pytorch_model.safetensors. */
 int nn_unet_load(const char *dir, nn_unet **out, tn_err *err);
+/* From config.json alone: the parameters' names and shapes, no data. Of use for its parameters only. */
+int nn_unet_outline(const char *dir, nn_unet **out, tn_err *err);
 void nn_unet_free(nn_unet *m);
 /* sample [B,C,H,W], timestep F32 [B] (may be fractional), context [B,L,D] -> [B,C,H,W]. Traces time_proj,
  * time_embedding, conv_in, down_blocks.i, mid_block, up_blocks.i. Any H, W >= 1: where a skip is not twice as large,

@@ -133,14 +133,15 @@ static int bind_all(nn_binder *b, nn_vae *m, tn_err *err) {
     return m->cfg.post_quant_conv ? nn_conv_bind(b, "post_quant_conv", &m->post_quant, z, z, 1, err) : 0;
 }
 
-int nn_vae_load(const char *dir, nn_vae **out, tn_err *err) {
+/* stem: of the files of weights, NULL for an outline */
+static int load(const char *dir, const char *stem, nn_vae **out, tn_err *err) {
     static const char *const ignored[] = {NULL};
     nn_notes notes = {""};
     nn_binder *b;
     nn_vae *m = calloc(1, sizeof *m);
     if (!m) return tn_fail(err, TN_ENOMEM, "%s: out of memory", dir);
     if (read_config(dir, &m->cfg, &notes, err) ||
-        nn_binder_open(dir, "diffusion_pytorch_model", ignored, NULL, &notes, &b, err) ||
+        nn_binder_open(dir, stem, ignored, NULL, &notes, &b, err) ||
         nn_binder_close(b, bind_all(b, m, err), &m->weights, err)) {
         free(m);
         return -1;
@@ -149,6 +150,9 @@ int nn_vae_load(const char *dir, nn_vae **out, tn_err *err) {
     *out = m;
     return 0;
 }
+
+int nn_vae_load(const char *dir, nn_vae **out, tn_err *err) { return load(dir, "diffusion_pytorch_model", out, err); }
+int nn_vae_outline(const char *dir, nn_vae **out, tn_err *err) { return load(dir, NULL, out, err); }
 
 void nn_vae_free(nn_vae *m) {
     if (!m) return;

@@ -22,6 +22,8 @@ int64_t nn_vae_factor(const nn_vae *m); /* pixels per latent: 2^(blocks-1) */
 
 /* A vae/ directory: config.json + diffusion_pytorch_model.safetensors. */
 int nn_vae_load(const char *dir, nn_vae **out, tn_err *err);
+/* From config.json alone: the parameters' names and shapes, no data. Of use for its parameters only. */
+int nn_vae_outline(const char *dir, nn_vae **out, tn_err *err);
 void nn_vae_free(nn_vae *m);
 /* image [B,3,H,W], H and W multiples of nn_vae_factor, -> moments [B,2*latent_channels,h,w]: mean, then logvar not yet
  * clamped. Traces encoder.*, moments. */

@@ -101,6 +101,12 @@ void tn_st_add(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, c
 /* Adds a tensor of any type whose bytes are already as they shall lie in the file. */
 void tn_st_add_raw(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape,
                    const void *bytes);
+/* Adds a tensor whose numbers are made when the file is written, a piece at a time and in order, so that a file may be
+ * larger than memory: make(arg, first, n, out) gives elements first .. first + n - 1 as float; F32, F16 or BF16 in the
+ * file. Pieces are of 4096, the last one of what is left. */
+typedef void (*tn_st_make)(void *arg, int64_t first, int64_t n, float *out);
+void tn_st_add_made(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape, tn_st_make make,
+                    void *arg);
 void tn_st_add_meta(tn_st_writer *w, const char *key, const char *value); /* both copied */
 /* Writes the file atomically (tn_out). Two tensors of one name are an error (TN_EINPUT). May be called again. */
 int tn_st_write(tn_st_writer *w, const char *path, tn_err *err);

@@ -14,6 +14,8 @@ typedef struct entry {
     int64_t count;
     const void *data;
     bool raw; /* data lies as in the file */
+    tn_st_make make; /* or it is made piece by piece */
+    void *arg;
 } entry;
 
 typedef struct meta {
@@ -59,17 +61,16 @@ static void *grow(void *array, size_t n, size_t *cap, size_t element) {
 
 /* ---- collecting ---- */
 
-static void add(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape, const void *data,
-                bool raw) {
+/* `e` says type and source of the data; the rest is filled in. */
+static void add(tn_st_writer *w, entry e, const char *name, int ndim, const int64_t *shape) {
     TN_REQUIRE(ndim >= 0 && ndim <= TN_ST_MAX_DIMS);
-    entry e = {0};
-    e.dtype = dtype, e.ndim = ndim, e.data = data, e.raw = raw, e.count = 1;
+    e.ndim = ndim, e.count = 1;
     for (int i = 0; i < ndim; i++) {
         TN_REQUIRE(shape[i] >= 0 && (shape[i] == 0 || e.count <= INT64_MAX / 64 / shape[i]));
         e.shape[i] = shape[i];
         e.count *= shape[i];
     }
-    TN_REQUIRE(e.count * tn_st_dtype_bits(dtype) % 8 == 0);
+    TN_REQUIRE(e.count * tn_st_dtype_bits(e.dtype) % 8 == 0);
     entry *entries = grow(w->entries, w->n, &w->cap, sizeof *entries);
     if (entries) w->entries = entries;
     e.name = copy_text(name);
@@ -86,12 +87,18 @@ void tn_st_add(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, c
         [TN_ST_F64] = true, [TN_ST_F32] = true, [TN_ST_F16] = true, [TN_ST_BF16] = true,
         [TN_ST_I64] = true, [TN_ST_I32] = true, [TN_ST_U8] = true,  [TN_ST_BOOL] = true};
     TN_REQUIRE(known[dtype]);
-    add(w, name, dtype, ndim, shape, data, false);
+    add(w, (entry){.dtype = dtype, .data = data}, name, ndim, shape);
 }
 
 void tn_st_add_raw(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape,
                    const void *bytes) {
-    add(w, name, dtype, ndim, shape, bytes, true);
+    add(w, (entry){.dtype = dtype, .data = bytes, .raw = true}, name, ndim, shape);
+}
+
+void tn_st_add_made(tn_st_writer *w, const char *name, tn_st_dtype dtype, int ndim, const int64_t *shape, tn_st_make make,
+                    void *arg) {
+    TN_REQUIRE(dtype == TN_ST_F32 || dtype == TN_ST_F16 || dtype == TN_ST_BF16);
+    add(w, (entry){.dtype = dtype, .make = make, .arg = arg}, name, ndim, shape);
 }
 
 void tn_st_add_meta(tn_st_writer *w, const char *key, const char *value) {
@@ -186,13 +193,19 @@ static void encode(const entry *e, int64_t i, unsigned char *p) {
 
 static int put_tensor(const entry *e, sink put, void *to, tn_err *err) {
     if (e->raw) return put(to, e->data, (size_t)span_of(e), err);
-    unsigned char buffer[16384];
-    const int64_t width = tn_st_dtype_bits(e->dtype) / 8, most = (int64_t)sizeof buffer / width;
-    for (int64_t i = 0; i < e->count;) {
-        int64_t n = e->count - i < most ? e->count - i : most;
-        for (int64_t k = 0; k < n; k++) encode(e, i + k, buffer + k * width);
+    enum { PIECE = 4096 };
+    unsigned char buffer[8 * PIECE];
+    float made[PIECE];
+    const int64_t width = tn_st_dtype_bits(e->dtype) / 8;
+    entry piece = *e;
+    for (int64_t i = 0; i < e->count; i += PIECE) {
+        int64_t n = e->count - i < PIECE ? e->count - i : PIECE, first = i;
+        if (e->make) {
+            e->make(e->arg, i, n, made);
+            piece.data = made, first = 0;
+        }
+        for (int64_t k = 0; k < n; k++) encode(&piece, first + k, buffer + k * width);
         if (put(to, buffer, (size_t)(n * width), err)) return -1;
-        i += n;
     }
     return 0;
 }
