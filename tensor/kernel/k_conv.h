@@ -1,0 +1,66 @@
+/* What the files of convolution share, private to tensor/kernel: the register tile, and the two drivers that feed it. */
+#ifndef TN_K_CONV_H
+#define TN_K_CONV_H
+
+#include "tensor/kernel/simd.h"
+
+enum { CONV_ROWS = V_TILE_ROWS, CONV_VECS = V_TILE_VECS, CONV_TILE = CONV_ROWS * CONV_VECS * V_LANES };
+
+/* One step of all chains of a tile: where its element of A and its vectors of B lie, from the tile's pointers. */
+typedef struct conv_step {
+    int32_t a, b;
+} conv_step;
+
+/* t[r] (+)= sum over n steps, in order, of a[r lda + step.a] b[v][step.b ...], for `rows` rows of CONV_VECS vectors v.
+ * t [rows][CONV_VECS][16]; `first` starts the chains at 0. Where b[1] is NULL the second vectors of t stay as they are. */
+void K(conv_tile)(int64_t rows, int64_t n, const conv_step *step, const float *a, int64_t lda, const float *const *b, float *t,
+                  int first);
+
+/* A convolution as seen from its results: for pixel (p, q) of a grid P x Q and row m, the chain over (channel, i, j) of
+ *
+ *   a[m a_row + channel a_channel + (i0 + i tap_step) window + j0 + j tap_step]
+ *   x[b, channel, p stride + row0 + direction i, q stride + col0 + direction j]      (0 outside of H x W)
+ *
+ * goes to y[b y_image + m y_channel + p y_row + q y_step]. Forward, and each phase of dx, are of this form. */
+typedef struct conv_view {
+    int64_t batch, M, channels, H, W, P, Q, KH, KW;
+    int64_t stride, row0, col0, direction; /* direction -1 has stride 1 */
+    const float *x;
+    const void *a; /* of a_type */
+    tn_dtype a_type;
+    int64_t a_row, a_channel, i0, j0, tap_step, window;
+    float *y;
+    int64_t y_image, y_channel, y_row, y_step;
+    const void *bias; /* NULL or [M] of bias_type */
+    tn_dtype bias_type;
+    int acc, threads;
+    void *scratch;
+} conv_view;
+
+void K(conv_direct)(const conv_view *v);
+size_t K(conv_direct_scratch)(const conv_view *v); /* bytes; pointers are not read */
+
+/* dw alone, as in k_conv. */
+void K(conv_weights)(const k_conv *p);
+size_t K(conv_weights_scratch)(const k_conv *p);
+
+/* ---- small things for both drivers ---- */
+
+static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* At least n floats, and an odd number of cache lines: arrays at this distance do not fall on the same cache sets. */
+static inline int64_t odd_lines(int64_t n) { return (ceil_div(n, 16) | 1) * 16; }
+
+/* out[t] = line[first + t], or 0 where that is outside 0..width. Up to 15 elements behind out[n] may be written. */
+static inline void gather_dense(const float *line, int64_t width, int64_t first, int64_t n, float *out) {
+    int64_t lo = min64(n, max64(0, -first)), hi = max64(lo, min64(n, width - first)), t = lo;
+    for (int64_t z = 0; z < lo; z++) out[z] = 0;
+    for (; t + 16 <= hi; t += 16) v_store(out + t, v_load(line + first + t));
+    if (t < hi) v_store(out + t, v_loadn(line + first + t, hi - t));
+    for (int64_t z = hi; z < n; z++) out[z] = 0;
+}
+
+#endif

@@ -1,0 +1,278 @@
+/* Direct convolution: forward, and backward to the input.
+ *
+ * A product of the weights [M, (channel, i, j)] with columns of the image, whose columns are never gathered. A column of tap
+ * (i, j) is the image moved by i rows and j pixels. So one copy of each channel is made for each j, cut or padded to the width of
+ * the result: a plane, in which a move by i rows is an offset. Every vector of every column then is a plain load from a plane:
+ *
+ *   image, W = 4, padding 1       plane j = 0        j = 1          j = 2
+ *                                 0  0  0  0       0  0  0  0     0  0  0  0      tap (0, j) of pixels 0..3 (zeros: padding)
+ *   a b c d                       0  a  b  c       a  b  c  d     b  c  d  0      tap (1, j) of pixels 0..3, (0, j) of 4..7
+ *   e f g h                       0  e  f  g       e  f  g  h     f  g  h  0      ...
+ *
+ * 3x3 windows copy an element 3 times, where gathering (im2col) copies it 9 times, and pixels of several short rows fill one
+ * vector without a thought for where rows end. With stride s there is a set of planes for each row of the image modulo s.
+ *
+ *   region  NC pixels of the grid: some rows of a stripe of columns, or some small images. One task owns it, for MB rows of M
+ *   block   channels whose planes stay in the second-level cache while all panels of weights pass; about KC steps of a chain
+ *   panel   CONV_ROWS rows of weights x the block, used for all pixels of the region while it is in the first-level cache
+ *   tile    see k_conv_tile.c
+ *
+ * F32 weights are read where they lie; others are widened a panel at a time. Between blocks the chains rest in the worker's
+ * scratch, as in k_gemm.c. */
+#include "tensor/kernel/k_conv.h"
+#include "tensor/parallel.h"
+
+enum {
+    KC = 512,        /* a panel is 14 x 512 floats: 28 KB, for a first-level cache of 32 KB or more */
+    NC = 512,        /* an element of a plane costs as much as 4 multiply-adds, and serves M; one of a panel serves NC */
+    SLAB = 1 << 17,  /* floats: half of a second-level cache of 1 MB */
+    STRIPE = 64,     /* columns: with 8 rows between 2 of the neighbours, 10 are copied */
+    LEAST = 128      /* pixels of a region are worth a task */
+};
+
+typedef struct plan {
+    int64_t taps, cb, blocks;           /* channels of a block at most, and number of blocks */
+    int64_t i_tasks, p_tasks, q_tasks;  /* regions: along images, rows, columns */
+    int64_t m_tasks, panels;            /* panels in all */
+    int64_t ib, rb, qb;                 /* the largest region: images, rows, columns */
+    int64_t vectors;                    /* of one image of it */
+    int64_t plane, planes;              /* floats of a plane; planes of a channel */
+    int64_t lda, a_channel;             /* of weights as the tile sees them */
+    int64_t slab_size, a_size, t_size, step_size; /* of a worker's scratch, in floats */
+    int threads;
+} plan;
+
+/* ---- cutting the work ---- */
+
+static int64_t cut(int64_t n, int64_t part, int64_t parts) { return part * n / parts; }
+
+/* Regions of about NC pixels, as square as copies of the rows around them ask for; then more of them until the threads have
+ * equal shares, or else parts of M. */
+static void plan_regions(const conv_view *v, plan *q) {
+    q->q_tasks = ceil_div(v->Q, v->KH == 1 ? NC : STRIPE);
+    int64_t width = min64(v->Q, round_up(ceil_div(v->Q, q->q_tasks), V_LANES)), images = 1;
+    q->p_tasks = ceil_div(v->P, max64(1, NC / width));
+    if (q->p_tasks * q->q_tasks == 1) images = max64(1, NC / round_up(v->P * v->Q, V_LANES));
+    q->i_tasks = ceil_div(v->batch, images), q->m_tasks = 1;
+    for (int64_t n; n = q->i_tasks * q->p_tasks * q->q_tasks, n % q->threads && n < 4 * q->threads;) {
+        int64_t pixels = ceil_div(v->P, q->p_tasks + 1) * width;
+        if (images > 1 && q->i_tasks < v->batch && v->P * v->Q * v->batch >= (q->i_tasks + 1) * LEAST) q->i_tasks++;
+        else if (q->p_tasks < v->P && pixels >= LEAST) q->p_tasks++;
+        else break;
+    }
+    while (q->m_tasks < q->panels && q->i_tasks * q->p_tasks * q->q_tasks * q->m_tasks < q->threads) q->m_tasks++;
+    q->ib = ceil_div(v->batch, q->i_tasks), q->rb = ceil_div(v->P, q->p_tasks), q->qb = width;
+    q->vectors = ceil_div(q->rb * q->qb, V_LANES);
+}
+
+static plan make_plan(const conv_view *v) {
+    plan q = {0};
+    q.taps = v->KH * v->KW, q.panels = ceil_div(v->M, CONV_ROWS);
+    double steps = (double)v->batch * (double)(v->P * v->Q) * (double)v->M * (double)(v->channels * q.taps);
+    q.threads = tn_threads_for(v->threads < 1 ? 1 : v->threads, 0.02 * steps);
+    plan_regions(v, &q);
+    q.plane = odd_lines((q.rb + (v->KH - 1) / v->stride) * q.qb + V_LANES);
+    q.planes = min64(v->stride, v->KH) * v->KW;
+    q.cb = min64(min64(KC / max64(1, q.taps), SLAB / max64(1, q.ib * q.planes * q.plane)), INT32_MAX / 2 / max64(1, v->a_channel));
+    q.blocks = max64(1, ceil_div(v->channels, max64(1, q.cb))), q.cb = ceil_div(v->channels, q.blocks);
+    if (v->a_type == TN_F32) q.lda = v->a_row, q.a_channel = v->a_channel;
+    else if (v->a_row > v->a_channel) q.lda = odd_lines(q.cb * v->a_channel), q.a_channel = v->a_channel;
+    else q.lda = v->a_row, q.a_channel = CONV_ROWS * v->a_row;
+    int64_t mb = ceil_div(q.panels, q.m_tasks) * CONV_ROWS;
+    q.slab_size = q.ib * q.cb * q.planes * q.plane;
+    q.a_size = v->a_type == TN_F32 ? 0 : round_up(max64(CONV_ROWS * q.lda, q.cb * q.a_channel) + V_LANES, V_LANES);
+    q.t_size = q.blocks > 1 ? mb * round_up(q.ib * q.vectors, CONV_VECS) * V_LANES : CONV_TILE;
+    q.step_size = round_up(2 * q.cb * q.taps, V_LANES);
+    return q;
+}
+
+static int64_t worker_size(const plan *q) { return q->slab_size + q->a_size + q->t_size + q->step_size; }
+
+size_t K(conv_direct_scratch)(const conv_view *v) {
+    if (v->M < 1 || v->batch < 1 || v->P < 1 || v->Q < 1) return 0;
+    plan q = make_plan(v);
+    return (size_t)worker_size(&q) * sizeof(float) * (size_t)q.threads;
+}
+
+/* ---- planes ---- */
+
+/* Part of the grid: images b0..b0+images, rows p0..p0+rows, columns q0..q0+width. */
+typedef struct region {
+    int64_t b0, images, p0, rows, q0, width, vectors;
+} region;
+
+/* `rows` rows of a plane as wide as the image: the image from row y, moved by `right`, |right| < W, with zeros around. One
+ * copy moves all rows at once; what thereby came from the row before or behind is zeroed. */
+static void fill_whole_rows(const float *image, int64_t H, int64_t W, int64_t y, int64_t right, int64_t rows, float *plane) {
+    int64_t above = min64(rows, max64(0, -y)), below = min64(rows, max64(above, H - y));
+    memset(plane, 0, (size_t)(above * W) * sizeof *plane);
+    gather_dense(image, H * W, (y + above) * W + right, (below - above) * W, plane + above * W);
+    for (int64_t r = above; r < below; r++) {
+        for (int64_t z = 0; z < -right; z++) plane[r * W + z] = 0;
+        for (int64_t z = W - max64(0, right); z < W; z++) plane[r * W + z] = 0;
+    }
+    memset(plane + below * W, 0, (size_t)((rows - below) * W) * sizeof *plane);
+}
+
+/* out[t] = line[first + t step], or 0 where that is outside 0..width; writes as far as gather_dense. */
+static void gather_line(const float *line, int64_t width, int64_t first, int64_t step, int64_t n, float *out) {
+    if (step == 1) {
+        gather_dense(line, width, first, n, out);
+        return;
+    }
+    int64_t lo = first >= 0 ? 0 : min64(n, (step - 1 - first) / step);
+    int64_t hi = first >= width ? lo : max64(lo, min64(n, (width - first + step - 1) / step));
+    for (int64_t z = 0; z < lo; z++) out[z] = 0;
+    for (int64_t t = lo; t < hi; t++) out[t] = line[first + t * step];
+    for (int64_t z = hi; z < n; z++) out[z] = 0;
+}
+
+/* The plane of tap column j and of rows `phase` modulo stride. */
+static void fill_plane(const conv_view *v, const plan *q, const region *g, const float *image, int64_t phase, int64_t j,
+                       float *plane) {
+    int64_t rows = g->rows + (v->KH - 1 - phase) / v->stride, right = v->col0 + v->direction * j;
+    int64_t y = g->p0 * v->stride + v->row0 + phase - (v->direction < 0 ? v->KH - 1 : 0);
+    if (v->stride == 1 && g->width == v->W && right > -v->W && right < v->W) {
+        fill_whole_rows(image, v->H, v->W, y, right, rows, plane);
+    } else {
+        for (int64_t r = 0; r < rows; r++, y += v->stride) {
+            int inside = y >= 0 && y < v->H;
+            gather_line(inside ? image + y * v->W : image, inside ? v->W : 0, g->q0 * v->stride + right, v->stride, g->width,
+                        plane + r * g->width);
+        }
+    }
+    memset(plane + rows * g->width, 0, (size_t)(q->plane - rows * g->width) * sizeof *plane);
+}
+
+/* Planes of channels c0..c0+n, as [image][channel][phase][j]. */
+static void fill_slab(const conv_view *v, const plan *q, const region *g, int64_t c0, int64_t n, float *slab) {
+    for (int64_t b = 0; b < g->images; b++)
+        for (int64_t c = 0; c < n; c++) {
+            const float *image = v->x + ((g->b0 + b) * v->channels + c0 + c) * v->H * v->W;
+            float *plane = slab + (b * q->cb + c) * q->planes * q->plane;
+            for (int64_t z = 0; z < q->planes; z++) fill_plane(v, q, g, image, z / v->KW, z % v->KW, plane + z * q->plane);
+        }
+}
+
+/* Where the chain finds tap (i, j) of each channel of a block. */
+static void fill_steps(const conv_view *v, const plan *q, int64_t width, conv_step *step) {
+    for (int64_t c = 0; c < q->cb; c++)
+        for (int64_t i = 0; i < v->KH; i++)
+            for (int64_t j = 0; j < v->KW; j++, step++) {
+                int64_t down = v->direction > 0 ? i : v->KH - 1 - i;
+                int64_t tap = (v->i0 + i * v->tap_step) * v->window + v->j0 + j * v->tap_step;
+                step->a = (int32_t)(c * q->a_channel + tap);
+                step->b = (int32_t)((c * q->planes + down % v->stride * v->KW + j) * q->plane + down / v->stride * width);
+            }
+}
+
+/* ---- weights ---- */
+
+static void widen_run(const void *from, tn_dtype type, int64_t at, int64_t n, float *to) {
+    int64_t t = 0;
+    for (; t + V_LANES <= n; t += V_LANES) v_store(to + t, v_load_typed(from, type, at + t));
+    if (t < n) v_storen(to + t, v_loadn_typed(from, type, at + t, n - t), n - t);
+}
+
+/* Rows m..m+h of the weights for n channels from c0: where they lie, or widened into `room`, run by run of what lies together. */
+static const float *panel_of(const conv_view *v, const plan *q, int64_t m, int64_t h, int64_t c0, int64_t n, float *room) {
+    int64_t at = m * v->a_row + c0 * v->a_channel;
+    if (v->a_type == TN_F32) return (const float *)v->a + at;
+    if (v->a_row > v->a_channel) {
+        for (int64_t r = 0; r < h; r++) widen_run(v->a, v->a_type, at + r * v->a_row, n * v->a_channel, room + r * q->lda);
+    } else {
+        for (int64_t c = 0; c < n; c++)
+            widen_run(v->a, v->a_type, at + c * v->a_channel, h * v->a_row, room + c * q->a_channel);
+    }
+    return room;
+}
+
+/* ---- results ---- */
+
+/* y (+)= vector `index` of the region (+ bias), for h rows from m; t is the vector of the first row. */
+static void write_vector(const conv_view *v, const region *g, int64_t m, int64_t h, int64_t index, const float *t) {
+    int64_t n = index % g->vectors * V_LANES, end = min64(n + V_LANES, g->rows * g->width);
+    float *image = v->y + (g->b0 + index / g->vectors) * v->y_image + m * v->y_channel;
+    int whole = v->y_step == 1 && v->y_row == g->width; /* rows follow each other in y as in the region */
+    for (int64_t lanes; n < end; n += lanes, t += lanes) {
+        int64_t p = n / g->width, s = n % g->width;
+        float *y = image + (g->p0 + p) * v->y_row + (g->q0 + s) * v->y_step;
+        lanes = whole ? end - n : min64(end - n, g->width - s);
+        for (int64_t r = 0; r < h; r++, y += v->y_channel) {
+            v16 x = v_loadn(t + r * CONV_VECS * V_LANES, lanes);
+            if (v->bias) x = v_add(x, v_set1(s_load_typed(v->bias, v->bias_type, m + r)));
+            if (v->y_step != 1) {
+                float e[V_LANES];
+                v_store(e, x);
+                for (int64_t l = 0; l < lanes; l++) y[l * v->y_step] = v->acc ? e[l] + y[l * v->y_step] : e[l];
+            } else if (lanes == V_LANES) {
+                v_store(y, v->acc ? v_add(x, v_load(y)) : x);
+            } else {
+                v_storen(y, v->acc ? v_add(x, v_loadn(y, lanes)) : x, lanes);
+            }
+        }
+    }
+}
+
+/* ---- one task ---- */
+
+typedef struct job {
+    const conv_view *v;
+    plan q;
+} job;
+
+static region region_of(const conv_view *v, const plan *q, int64_t index) {
+    int64_t at = index % q->q_tasks, up = index / q->q_tasks % q->p_tasks, image = index / q->q_tasks / q->p_tasks;
+    int64_t columns = ceil_div(v->Q, V_LANES);
+    region g;
+    g.b0 = cut(v->batch, image, q->i_tasks), g.images = cut(v->batch, image + 1, q->i_tasks) - g.b0;
+    g.p0 = cut(v->P, up, q->p_tasks), g.rows = cut(v->P, up + 1, q->p_tasks) - g.p0;
+    g.q0 = cut(columns, at, q->q_tasks) * V_LANES;
+    g.width = min64(v->Q, cut(columns, at + 1, q->q_tasks) * V_LANES) - g.q0;
+    g.vectors = ceil_div(g.rows * g.width, V_LANES);
+    return g;
+}
+
+/* All pixels of the region for rows m..m+h, over n channels of one block; t is where their chains rest. */
+static void run_panel(const job *w, const region *g, int64_t m, int64_t h, const float *a, int64_t n, const float *slab,
+                      const conv_step *step, float *t, int first, int last) {
+    const plan *q = &w->q;
+    int64_t all = g->images * g->vectors;
+    for (int64_t i = 0; i < all; i += CONV_VECS, t += q->blocks > 1 ? CONV_TILE : 0) {
+        const float *b[CONV_VECS] = {NULL};
+        for (int64_t z = 0; z < min64(CONV_VECS, all - i); z++)
+            b[z] = slab + (i + z) / g->vectors * q->cb * q->planes * q->plane + (i + z) % g->vectors * V_LANES;
+        K(conv_tile)(h, n * q->taps, step, a, q->lda, b, t, first);
+        for (int64_t z = 0; last && z < min64(CONV_VECS, all - i); z++) write_vector(w->v, g, m, h, i + z, t + z * V_LANES);
+    }
+}
+
+static void run_task(void *arg, int64_t index, int worker) {
+    const job *w = arg;
+    const conv_view *v = w->v;
+    const plan *q = &w->q;
+    int64_t mt = index % q->m_tasks;
+    region g = region_of(v, q, index / q->m_tasks);
+    int64_t p0 = cut(q->panels, mt, q->m_tasks), p1 = cut(q->panels, mt + 1, q->m_tasks);
+    int64_t row_tiles = ceil_div(g.images * g.vectors, CONV_VECS);
+    float *slab = (float *)v->scratch + worker * worker_size(q), *a = slab + q->slab_size, *t = a + q->a_size;
+    conv_step *step = (conv_step *)(void *)(t + q->t_size);
+
+    fill_steps(v, q, g.width, step);
+    for (int64_t block = 0; block < q->blocks; block++) {
+        int64_t c0 = cut(v->channels, block, q->blocks), n = cut(v->channels, block + 1, q->blocks) - c0;
+        fill_slab(v, q, &g, c0, n, slab);
+        for (int64_t p = p0; p < p1; p++) {
+            int64_t m = cut(v->M, p, q->panels), h = cut(v->M, p + 1, q->panels) - m;
+            const float *panel = panel_of(v, q, m, h, c0, n, a);
+            float *rest = t + (q->blocks > 1 ? (p - p0) * row_tiles * CONV_TILE : 0);
+            run_panel(w, &g, m, h, panel, n, slab, step, rest, block == 0, block == q->blocks - 1);
+        }
+    }
+}
+
+void K(conv_direct)(const conv_view *v) {
+    if (v->M < 1 || v->batch < 1 || v->P < 1 || v->Q < 1) return;
+    job w = {v, make_plan(v)};
+    tn_parallel_for(w.q.threads, w.q.i_tasks * w.q.p_tasks * w.q.q_tasks * w.q.m_tasks, run_task, &w);
+}

@@ -1,0 +1,163 @@
+/* Gradient of a convolution's weights: dw[o, c, i, j] is a chain over the pixels k = (b, p, q) of dy[k, o] x[k moved by (i, j), c].
+ *
+ * Lanes are output channels: dy is turned once, to [k][o]. The other operand is then needed one element at a time, and an element can be
+ * read from anywhere: from the image itself, between zeros for the padding. So for each tap (i, j) a tile takes
+ * CONV_ROWS channels x CONV_VECS vectors of outputs, and the taps differ in where they start to read.
+ *
+ *   task   OB outputs x CB channels x all taps, over all pixels
+ *   block  KC pixels: some rows of the grid, or some small images. The turned dy of OB outputs (64 x 256 floats) and the
+ *          padded rows of CB channels (64 x about 400) stay in the second-level cache, and CONV_ROWS of those rows in the first
+ *
+ * Between blocks the chains rest in the worker's scratch. */
+#include "tensor/kernel/k_conv.h"
+#include "tensor/parallel.h"
+
+enum { OB = 64, CB = 5 * CONV_ROWS, KC = 256, OUTPUTS = CONV_VECS * V_LANES };
+
+typedef struct plan {
+    int64_t taps, o_tasks, c_tasks, o_tiles, ob, cb; /* tiles of outputs in all; the largest task, in tiles and in channels */
+    int64_t images, rows, i_blocks, p_blocks;        /* of a block */
+    int64_t pitch, height, image, channel;           /* floats between rows, rows, floats between images and channels of x */
+    int64_t steps;                                   /* of a block */
+    int64_t slab_size, dy_size, t_size, step_size;   /* of a worker's scratch, in floats */
+    int threads;
+} plan;
+
+static int64_t cut(int64_t n, int64_t part, int64_t parts) { return part * n / parts; }
+
+static plan make_plan(const k_conv *p) {
+    plan q = {0};
+    int64_t pixels = p->P * p->Q;
+    q.taps = p->KH * p->KW, q.o_tiles = ceil_div(p->O, OUTPUTS);
+    q.threads = tn_threads_for(p->threads < 1 ? 1 : p->threads,
+                               0.02 * (double)(p->batch * pixels) * (double)p->O * (double)(p->C * q.taps));
+    q.o_tasks = ceil_div(p->O, OB), q.c_tasks = ceil_div(p->C, CB);
+    while (q.o_tasks * q.c_tasks % q.threads && q.o_tasks * q.c_tasks < 8 * q.threads) {
+        if (q.o_tasks < q.o_tiles) q.o_tasks++;
+        else if (q.c_tasks * CONV_ROWS < p->C) q.c_tasks++;
+        else break;
+    }
+    q.ob = ceil_div(q.o_tiles, q.o_tasks), q.cb = ceil_div(p->C, q.c_tasks);
+    q.images = pixels >= KC ? 1 : min64(p->batch, KC / pixels);
+    q.rows = pixels >= KC ? max64(1, KC / p->Q) : p->P;
+    q.i_blocks = ceil_div(p->batch, q.images), q.p_blocks = ceil_div(p->P, q.rows);
+    q.images = ceil_div(p->batch, q.i_blocks), q.rows = ceil_div(p->P, q.p_blocks);
+    q.pitch = (p->Q - 1) * p->stride + p->KW, q.height = (q.rows - 1) * p->stride + p->KH;
+    q.image = q.height * q.pitch, q.channel = odd_lines(q.images * q.image + V_LANES);
+    q.steps = q.images * q.rows * p->Q;
+    q.slab_size = q.cb * q.channel, q.dy_size = q.ob * OUTPUTS * round_up(q.steps, V_LANES);
+    q.t_size = q.ob * ceil_div(q.cb, CONV_ROWS) * q.taps * CONV_TILE, q.step_size = round_up(2 * q.steps, V_LANES);
+    return q;
+}
+
+static int64_t worker_size(const plan *q) { return q->slab_size + q->dy_size + q->t_size + q->step_size; }
+
+size_t K(conv_weights_scratch)(const k_conv *p) {
+    if (p->O < 1 || p->C < 1 || p->batch < 1 || p->P < 1 || p->Q < 1) return 0;
+    plan q = make_plan(p);
+    return (size_t)worker_size(&q) * sizeof(float) * (size_t)q.threads;
+}
+
+/* Pixels of a block: rows p0..p0+rows of images b0..b0+images. */
+typedef struct block {
+    int64_t b0, images, p0, rows;
+} block;
+
+/* The rows of channels c0..c0+n that the block's windows see, as [channel][image][row][pitch]. */
+static void fill_slab(const k_conv *p, const plan *q, const block *k, int64_t c0, int64_t n, float *slab) {
+    int64_t height = (k->rows - 1) * p->stride + p->KH;
+    for (int64_t c = 0; c < n; c++)
+        for (int64_t b = 0; b < k->images; b++) {
+            const float *image = p->x + ((k->b0 + b) * p->C + c0 + c) * p->H * p->W;
+            float *out = slab + c * q->channel + b * q->image;
+            for (int64_t r = 0; r < height; r++, out += q->pitch) {
+                int64_t y = k->p0 * p->stride + r - p->top;
+                int inside = y >= 0 && y < p->H;
+                gather_dense(inside ? image + y * p->W : image, inside ? p->W : 0, -p->left, q->pitch, out);
+            }
+        }
+}
+
+/* dy of outputs o0..o0+n as [tile of outputs][pixel of the block][OUTPUTS]; lanes without an output are 0. */
+static void turn_dy(const k_conv *p, const plan *q, const block *k, int64_t o0, int64_t n, float *dst) {
+    int64_t pixels = k->rows * p->Q, steps = round_up(q->steps, V_LANES);
+    for (int64_t b = 0; b < k->images; b++)
+        for (int64_t o = 0; o < round_up(n, OUTPUTS); o += V_LANES) {
+            const float *dy = p->dy + (((k->b0 + b) * p->O + o0 + o) * p->P + k->p0) * p->Q;
+            float *out = dst + (o / OUTPUTS * steps + b * pixels) * OUTPUTS + o % OUTPUTS;
+            for (int64_t t = 0; t < pixels; t += V_LANES, out += V_LANES * OUTPUTS) {
+                v16 r[V_LANES];
+                int64_t len = min64(V_LANES, pixels - t);
+                for (int64_t l = 0; l < V_LANES; l++) r[l] = o + l < n ? v_loadn(dy + l * p->P * p->Q + t, len) : v_zero();
+                v_transpose(r);
+                for (int64_t l = 0; l < len; l++) v_store(out + l * OUTPUTS, r[l]);
+            }
+        }
+}
+
+/* Where a chain finds its pixels, in order. */
+static void fill_steps(const k_conv *p, const plan *q, const block *k, conv_step *step) {
+    int64_t n = 0;
+    for (int64_t b = 0; b < k->images; b++)
+        for (int64_t y = 0; y < k->rows; y++)
+            for (int64_t x = 0; x < p->Q; x++, n++) {
+                step[n].a = (int32_t)(b * q->image + y * p->stride * q->pitch + x * p->stride);
+                step[n].b = (int32_t)(n * OUTPUTS);
+            }
+}
+
+/* dw (+)= a tile of rows c..c+h and outputs o..o+n, of one tap. */
+static void write_tile(const k_conv *p, int64_t c, int64_t h, int64_t o, int64_t n, int64_t tap, const float *t) {
+    int64_t taps = p->KH * p->KW;
+    for (int64_t l = 0; l < n; l++) {
+        float *dw = p->dw + ((o + l) * p->C + c) * taps + tap;
+        for (int64_t r = 0; r < h; r++) {
+            float x = t[r * OUTPUTS + l];
+            dw[r * taps] = p->acc ? x + dw[r * taps] : x;
+        }
+    }
+}
+
+typedef struct job {
+    const k_conv *p;
+    plan q;
+} job;
+
+static void run_task(void *arg, int64_t index, int worker) {
+    const job *w = arg;
+    const k_conv *p = w->p;
+    const plan *q = &w->q;
+    int64_t ot = index % q->o_tasks, ct = index / q->o_tasks;
+    int64_t o0 = cut(q->o_tiles, ot, q->o_tasks) * OUTPUTS, o1 = min64(p->O, cut(q->o_tiles, ot + 1, q->o_tasks) * OUTPUTS);
+    int64_t c0 = cut(p->C, ct, q->c_tasks), channels = cut(p->C, ct + 1, q->c_tasks) - c0;
+    int64_t panels = ceil_div(channels, CONV_ROWS), blocks = q->i_blocks * q->p_blocks, steps = round_up(q->steps, V_LANES);
+    float *slab = (float *)p->scratch + worker * worker_size(q), *dy = slab + q->slab_size, *T = dy + q->dy_size;
+    conv_step *step = (conv_step *)(void *)(T + q->t_size);
+
+    for (int64_t z = 0; z < blocks; z++) {
+        int64_t it = z / q->p_blocks, pt = z % q->p_blocks;
+        block k = {cut(p->batch, it, q->i_blocks), 0, cut(p->P, pt, q->p_blocks), 0};
+        k.images = cut(p->batch, it + 1, q->i_blocks) - k.b0, k.rows = cut(p->P, pt + 1, q->p_blocks) - k.p0;
+        fill_slab(p, q, &k, c0, channels, slab);
+        turn_dy(p, q, &k, o0, o1 - o0, dy);
+        fill_steps(p, q, &k, step);
+        float *t = T;
+        for (int64_t panel = 0; panel < panels; panel++) {
+            int64_t c = cut(channels, panel, panels), h = cut(channels, panel + 1, panels) - c;
+            for (int64_t o = o0; o < o1; o += OUTPUTS)
+                for (int64_t tap = 0; tap < q->taps; tap++, t += CONV_TILE) {
+                    const float *b[CONV_VECS] = {dy + (o - o0) * steps};
+                    if (o + V_LANES < o1) b[CONV_VECS - 1] = b[0] + (CONV_VECS - 1) * V_LANES;
+                    const float *a = slab + c * q->channel + tap / p->KW * q->pitch + tap % p->KW;
+                    K(conv_tile)(h, k.images * k.rows * p->Q, step, a, q->channel, b, t, z == 0);
+                    if (z == blocks - 1) write_tile(p, c0 + c, h, o, min64(OUTPUTS, o1 - o), tap, t);
+                }
+        }
+    }
+}
+
+void K(conv_weights)(const k_conv *p) {
+    if (p->O < 1 || p->C < 1 || p->batch < 1 || p->P < 1 || p->Q < 1) return;
+    job w = {p, make_plan(p)};
+    tn_parallel_for(w.q.threads, w.q.o_tasks * w.q.c_tasks, run_task, &w);
+}
