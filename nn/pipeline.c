@@ -74,8 +74,8 @@ int nn_decode_latent(tn_ctx *c, const nn_vae *m, const float *latent, int64_t B,
 }
 
 /* One evaluation of the UNet, guided: unconditional and conditional halves go through it as one batch, so that each
- * weight is read once. twice: [2B,C,h,w] and context [2B,L,D] workspaces. */
-static int predict(tn_ctx *c, const nn_sampling *s, const float *latent, double t, const float *context, float *out,
+ * weight is read once. text: of both halves. */
+static int predict(tn_ctx *c, const nn_sampling *s, const float *latent, double t, const nn_unet_text *text, float *out,
                    tn_err *err) {
     bool guided = s->uncond && s->guidance != 1.0f;
     int64_t B = guided ? 2 * s->B : s->B, C = nn_unet_cfg(s->unet)->in_channels, n = s->B * C * s->h * s->w;
@@ -85,8 +85,7 @@ static int predict(tn_ctx *c, const nn_sampling *s, const float *latent, double 
     for (int64_t i = 0; i < B && tn_live(c); i++) ((float *)ts->data)[i] = (float)t;
     for (int half = 0; half <= guided && tn_live(c); half++)
         memcpy((float *)x->data + half * n, latent, (size_t)n * sizeof *latent);
-    tn_tensor *ctx = constant(c, TN_F32, 3, (int64_t[]){B, s->L, s->D}, context);
-    tn_tensor *y = nn_unet_forward(c, s->unet, x, ts, ctx);
+    tn_tensor *y = nn_unet_denoise(c, s->unet, x, ts, text);
     if (tn_ctx_status(c, err)) return -1;
     const float *e = y->data;
     if (tn_live(c) && guided) nn_guidance(e, e + n, s->guidance, out, (size_t)n);
@@ -94,19 +93,36 @@ static int predict(tn_ctx *c, const nn_sampling *s, const float *latent, double 
     return 0;
 }
 
+/* Keys and values of the text, unconditional half first, made once for all steps, in a context of their own that
+ * outlives each step's. */
+static int read_text(tn_ctx *c, const nn_sampling *s, bool guided, nn_unet_text *out, tn_err *err) {
+    int64_t half = s->B * s->L * s->D, shape[] = {guided ? 2 * s->B : s->B, s->L, s->D};
+    if (tn_ctx_begin(c, false, err)) return -1;
+    tn_tensor *context = tn_new(c, TN_F32, 3, shape);
+    if (tn_live(c)) {
+        float *to = context->data;
+        if (guided) memcpy(to, s->uncond, (size_t)half * sizeof *to);
+        memcpy(to + (guided ? half : 0), s->cond, (size_t)half * sizeof *to);
+    }
+    nn_unet_read(c, s->unet, context, out);
+    return tn_ctx_status(c, err);
+}
+
 int nn_sample(tn_ctx *c, const nn_sampling *s, float *latent, tn_err *err) {
     bool guided = s->uncond && s->guidance != 1.0f;
-    size_t n = (size_t)(s->B * nn_unet_cfg(s->unet)->in_channels * s->h * s->w), m = (size_t)(s->B * s->L * s->D);
-    float *output = malloc(2 * n * sizeof *output), *context = malloc(2 * m * sizeof *context);
-    int result = output && context ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for the sampling loop");
-    if (!result) {
-        if (guided) memcpy(context, s->uncond, m * sizeof *context);
-        memcpy(context + (guided ? m : 0), s->cond, m * sizeof *context);
-        for (size_t i = 0; i < n; i++) latent[i] *= (float)s->sampler->init_noise_sigma;
-    }
+    size_t n = (size_t)(s->B * nn_unet_cfg(s->unet)->in_channels * s->h * s->w);
+    nn_unet_text text;
+    tn_ctx reader;
+    tn_ctx_init(&reader, c->k, c->threads);
+    reader.use_ref = c->use_ref;
+    if (c->step.data.counting) tn_ctx_set_dry(&reader);
+    float *output = malloc(2 * n * sizeof *output);
+    int result = output ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for the sampling loop");
+    if (!result) result = read_text(&reader, s, guided, &text, err);
+    for (size_t i = 0; !result && i < n; i++) latent[i] *= (float)s->sampler->init_noise_sigma;
     for (int i = 0; !result && i < s->sampler->n_steps; i++) {
         float *noise = NULL;
-        if ((result = predict(c, s, latent, s->sampler->timesteps[i], context, output, err))) break;
+        if ((result = predict(c, s, latent, s->sampler->timesteps[i], &text, output, err))) break;
         if (nn_sampler_needs_noise(s->sampler, i)) {
             noise = output + n;
             s->noise(s->arg, i, noise, n);
@@ -119,6 +135,7 @@ int nn_sample(tn_ctx *c, const nn_sampling *s, float *latent, tn_err *err) {
             result = 1;
         }
     }
-    free(output), free(context);
+    tn_ctx_free(&reader);
+    free(output);
     return result;
 }

@@ -59,10 +59,9 @@ static tn_tensor *attend_self(tn_ctx *c, const nn_transformer *t, tn_tensor *x) 
     return tn_add(c, x, tn_linear(c, h, nn_w(&t->o1_w), nn_w(&t->o1_b)));
 }
 
-/* x [B,N,C] + attention of its tokens to the text */
-static tn_tensor *attend_cross(tn_ctx *c, const nn_transformer *t, tn_tensor *x, tn_tensor *context) {
+/* x [B,N,C] + attention of its tokens to the text, of which k and v are left */
+static tn_tensor *attend_cross(tn_ctx *c, const nn_transformer *t, tn_tensor *x, tn_tensor *k, tn_tensor *v) {
     tn_tensor *q = tn_linear(c, layer_norm(c, &t->norm2, x), nn_w(&t->q2_w), NULL);
-    tn_tensor *k = tn_linear(c, context, nn_w(&t->k2_w), NULL), *v = tn_linear(c, context, nn_w(&t->v2_w), NULL);
     tn_tensor *h = tn_attention(c, q, k, v, t->heads, 0.0f, false);
     return tn_add(c, x, tn_linear(c, h, nn_w(&t->o2_w), nn_w(&t->o2_b)));
 }
@@ -80,15 +79,21 @@ static tn_tensor *transformer(tn_ctx *c, const void *arg, tn_tensor *const *in) 
     if (t->linear) h = tn_linear(c, tn_nchw_to_tokens(c, h), nn_w(&t->proj_in_w), nn_w(&t->proj_in_b));
     else h = tn_nchw_to_tokens(c, tn_conv2d(c, h, nn_w(&t->proj_in_w), nn_w(&t->proj_in_b), 1, 0));
     h = attend_self(c, t, h);
-    h = attend_cross(c, t, h, in[1]);
+    h = attend_cross(c, t, h, in[1], in[2]);
     h = feed_forward(c, t, h);
     if (t->linear) h = tn_tokens_to_nchw(c, tn_linear(c, h, nn_w(&t->proj_out_w), nn_w(&t->proj_out_b)), H, W);
     else h = tn_conv2d(c, tn_tokens_to_nchw(c, h, H, W), nn_w(&t->proj_out_w), nn_w(&t->proj_out_b), 1, 0);
     return tn_add(c, x, h);
 }
 
-tn_tensor *nn_transformer_forward(tn_ctx *c, const nn_transformer *t, tn_tensor *x, tn_tensor *context) {
-    return tn_block(c, transformer, t, 2, (tn_tensor *[]){x, context});
+nn_text_kv nn_transformer_text(tn_ctx *c, const nn_transformer *t, tn_tensor *context) {
+    nn_text_kv kv = {tn_linear(c, context, nn_w(&t->k2_w), NULL), NULL};
+    kv.v = tn_linear(c, context, nn_w(&t->v2_w), NULL);
+    return kv;
+}
+
+tn_tensor *nn_transformer_forward(tn_ctx *c, const nn_transformer *t, tn_tensor *x, const nn_text_kv *text) {
+    return tn_block(c, transformer, t, 3, (tn_tensor *[]){x, text->k, text->v});
 }
 
 /* ---- the autoencoder's attention ---- */

@@ -57,8 +57,15 @@ typedef struct nn_transformer {
 } nn_transformer;
 int nn_transformer_bind(nn_binder *b, const char *prefix, nn_transformer *t, int64_t channels, int64_t context,
                         int64_t heads, int64_t groups, bool linear, tn_err *err);
-/* x [B,C,H,W], context [B,L,D] -> [B,C,H,W] */
-tn_tensor *nn_transformer_forward(tn_ctx *c, const nn_transformer *t, tn_tensor *x, tn_tensor *context);
+/* What cross-attention sees of a text: keys and values [B,L,C]. They depend on nothing else, so they stand outside the block:
+ * made once where a text meets many images, and not again where the block runs again. */
+typedef struct nn_text_kv {
+    tn_tensor *k, *v;
+} nn_text_kv;
+/* context [B,L,D] */
+nn_text_kv nn_transformer_text(tn_ctx *c, const nn_transformer *t, tn_tensor *context);
+/* x [B,C,H,W] -> [B,C,H,W] */
+tn_tensor *nn_transformer_forward(tn_ctx *c, const nn_transformer *t, tn_tensor *x, const nn_text_kv *text);
 
 /* The autoencoder's attention: one head as wide as the image has channels. */
 typedef struct nn_image_attention {

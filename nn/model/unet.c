@@ -142,7 +142,9 @@ void nn_unet_free(nn_unet *m) {
 /* What every layer sees besides the image, and the skips. */
 typedef struct pass {
     const nn_unet_config *cfg;
-    tn_tensor *time, *context; /* time: embedding after SiLU, which every residual block would apply first */
+    tn_tensor *time; /* embedding after SiLU, which every residual block would apply first */
+    const nn_unet_text *text;
+    int transformers; /* that have run */
     tn_tensor *skip[MAX_SKIPS];
     int n;
 } pass;
@@ -159,10 +161,10 @@ static tn_tensor *embed_time(tn_ctx *c, const nn_unet *m, tn_tensor *timestep) {
     return t;
 }
 
-static tn_tensor *run_layer(tn_ctx *c, const pass *p, const level *l, int64_t j, bool attention, tn_tensor *x,
+static tn_tensor *run_layer(tn_ctx *c, pass *p, const level *l, int64_t j, bool attention, tn_tensor *x,
                             tn_tensor *skip) {
     x = nn_resnet_forward(c, &l->resnets[j], x, p->time, skip);
-    return attention ? nn_transformer_forward(c, &l->attentions[j], x, p->context) : x;
+    return attention ? nn_transformer_forward(c, &l->attentions[j], x, &p->text->kv[p->transformers++]) : x;
 }
 
 static tn_tensor *go_down(tn_ctx *c, const nn_unet *m, pass *p, tn_tensor *x) {
@@ -199,8 +201,24 @@ static tn_tensor *centre(tn_ctx *c, tn_tensor *x) {
     return tn_add(c, tn_scale(c, x, 2.0f), minus_one);
 }
 
-tn_tensor *nn_unet_forward(tn_ctx *c, const nn_unet *m, tn_tensor *sample, tn_tensor *timestep, tn_tensor *context) {
-    pass p = {.cfg = &m->cfg, .context = context};
+static void read_level(tn_ctx *c, const level *l, int64_t layers, tn_tensor *context, nn_unet_text *out) {
+    for (int64_t j = 0; j < layers; j++) out->kv[out->n++] = nn_transformer_text(c, &l->attentions[j], context);
+}
+
+void nn_unet_read(tn_ctx *c, const nn_unet *m, tn_tensor *context, nn_unet_text *out) {
+    const nn_unet_config *cfg = &m->cfg;
+    out->n = 0;
+    for (int i = 0; i < cfg->nblocks; i++) {
+        if (cfg->down_attention[i]) read_level(c, &m->down[i], cfg->layers[i], context, out);
+    }
+    read_level(c, &m->mid, 1, context, out);
+    for (int i = 0; i < cfg->nblocks; i++) {
+        if (cfg->up_attention[i]) read_level(c, &m->up[i], cfg->layers[cfg->nblocks - 1 - i] + 1, context, out);
+    }
+}
+
+tn_tensor *nn_unet_denoise(tn_ctx *c, const nn_unet *m, tn_tensor *sample, tn_tensor *timestep, const nn_unet_text *text) {
+    pass p = {.cfg = &m->cfg, .text = text};
     p.time = tn_silu(c, embed_time(c, m, timestep));
     tn_tensor *x = m->cfg.center_input_sample ? centre(c, sample) : sample;
     x = nn_conv_forward(c, &m->conv_in, x);
@@ -212,4 +230,10 @@ tn_tensor *nn_unet_forward(tn_ctx *c, const nn_unet *m, tn_tensor *sample, tn_te
     x = go_up(c, m, &p, x);
     x = tn_group_norm(c, x, nn_w(&m->norm_out.w), nn_w(&m->norm_out.b), (int)m->cfg.groups, m->cfg.norm_eps, true);
     return nn_conv_forward(c, &m->conv_out, x);
+}
+
+tn_tensor *nn_unet_forward(tn_ctx *c, const nn_unet *m, tn_tensor *sample, tn_tensor *timestep, tn_tensor *context) {
+    nn_unet_text text;
+    nn_unet_read(c, m, context, &text);
+    return nn_unet_denoise(c, m, sample, timestep, &text);
 }

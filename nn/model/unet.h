@@ -3,7 +3,7 @@
 #ifndef NN_UNET_H
 #define NN_UNET_H
 
-#include "nn/weights.h"
+#include "nn/model/blocks.h"
 #include "tensor/io/json.h"
 
 enum { NN_UNET_MAX_BLOCKS = NN_LIST_MAX };
@@ -31,9 +31,20 @@ int nn_unet_load(const char *dir, nn_unet **out, tn_err *err);
 /* From config.json alone: the parameters' names and shapes, no data. Of use for its parameters only. */
 int nn_unet_outline(const char *dir, nn_unet **out, tn_err *err);
 void nn_unet_free(nn_unet *m);
-/* sample [B,C,H,W], timestep F32 [B] (may be fractional), context [B,L,D] -> [B,C,H,W]. Traces time_proj,
+/* What the UNet sees of a text: keys and values for each transformer, in the order they run. */
+enum { NN_UNET_MAX_LAYERS = 16, NN_UNET_MAX_TRANSFORMERS = NN_UNET_MAX_BLOCKS * (2 * NN_UNET_MAX_LAYERS + 1) + 1 };
+typedef struct nn_unet_text {
+    int n;
+    nn_text_kv kv[NN_UNET_MAX_TRANSFORMERS];
+} nn_unet_text;
+/* context [B,L,D]. The tensors may come from another context than the one they are used in, and outlive its steps. */
+void nn_unet_read(tn_ctx *c, const nn_unet *m, tn_tensor *context, nn_unet_text *out);
+
+/* sample [B,C,H,W], timestep F32 [B] (may be fractional) -> [B,C,H,W]. Traces time_proj,
  * time_embedding, conv_in, down_blocks.i, mid_block, up_blocks.i. Any H, W >= 1: where a skip is not twice as large,
  * upsampling goes to its size. */
+tn_tensor *nn_unet_denoise(tn_ctx *c, const nn_unet *m, tn_tensor *sample, tn_tensor *timestep, const nn_unet_text *text);
+/* Both in one: context [B,L,D]. */
 tn_tensor *nn_unet_forward(tn_ctx *c, const nn_unet *m, tn_tensor *sample, tn_tensor *timestep, tn_tensor *context);
 
 #endif

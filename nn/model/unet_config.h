@@ -4,8 +4,6 @@
 
 #include "nn/model/unet.h"
 
-enum { NN_UNET_MAX_LAYERS = 16 };
-
 int nn_unet_config_load(const char *dir, nn_unet_config *out, nn_notes *notes, tn_err *err);
 
 #endif
