@@ -94,7 +94,7 @@ void tn_trace(tn_ctx *c, const char *prefix, const char *name, const tn_tensor *
 
 /* Attributes of an operator: the union of what operators need, each field used by the ones named. */
 typedef struct tn_attr {
-    bool ta, tb;                        /* matmul: transposed operands */
+    bool ta, tb;                        /* matmul: transposed operands; linear: x, the result is an image */
     int stride, top, bottom, left, right; /* conv2d: zero padding per side; avg_pool2d: stride */
     int groups;                         /* group_norm */
     bool silu;                          /* group_norm: fused SiLU */
@@ -102,9 +102,8 @@ typedef struct tn_attr {
     int heads;                          /* attention */
     bool causal;                        /* attention */
     float scale;                        /* attention, scale */
-    int64_t h, w;                       /* upsample_nearest: target size; avg_pool2d: kernel */
+    int64_t h, w;                       /* upsample_nearest, linear to an image: target size; avg_pool2d: kernel */
     int64_t from, count;                /* slice */
-    bool channel;                       /* add: b is per leading dims (else per trailing dims) */
     float lo, hi;                       /* clamp */
     int64_t dim;                        /* timestep_embedding */
     bool flip;                          /* timestep_embedding: cos before sin */

@@ -40,7 +40,7 @@ static const nn_bind_row conv_rows[] = {
 int nn_transformer_bind(nn_binder *b, const char *prefix, nn_transformer *t, int64_t channels, int64_t context,
                         int64_t heads, int64_t groups, bool linear, tn_err *err) {
     const int64_t sizes[] = {channels, context, 8 * channels, 4 * channels};
-    t->groups = (int)groups, t->heads = (int)heads, t->linear = linear;
+    t->groups = (int)groups, t->heads = (int)heads;
     if (nn_bind(b, prefix, transformer_rows, sizeof transformer_rows / sizeof *transformer_rows, t, "CDGF", sizes, err))
         return -1;
     return nn_bind(b, prefix, linear ? linear_rows : conv_rows, 4, t, "CDGF", sizes, err);
@@ -56,34 +56,30 @@ static tn_tensor *attend_self(tn_ctx *c, const nn_transformer *t, tn_tensor *x) 
     tn_tensor *q = tn_linear(c, h, nn_w(&t->q1_w), NULL), *k = tn_linear(c, h, nn_w(&t->k1_w), NULL);
     tn_tensor *v = tn_linear(c, h, nn_w(&t->v1_w), NULL);
     h = tn_attention(c, q, k, v, t->heads, 0.0f, false);
-    return tn_add(c, x, tn_linear(c, h, nn_w(&t->o1_w), nn_w(&t->o1_b)));
+    return tn_linear_add(c, h, nn_w(&t->o1_w), nn_w(&t->o1_b), x);
 }
 
 /* x [B,N,C] + attention of its tokens to the text, of which k and v are left */
 static tn_tensor *attend_cross(tn_ctx *c, const nn_transformer *t, tn_tensor *x, tn_tensor *k, tn_tensor *v) {
     tn_tensor *q = tn_linear(c, layer_norm(c, &t->norm2, x), nn_w(&t->q2_w), NULL);
     tn_tensor *h = tn_attention(c, q, k, v, t->heads, 0.0f, false);
-    return tn_add(c, x, tn_linear(c, h, nn_w(&t->o2_w), nn_w(&t->o2_b)));
+    return tn_linear_add(c, h, nn_w(&t->o2_w), nn_w(&t->o2_b), x);
 }
 
 static tn_tensor *feed_forward(tn_ctx *c, const nn_transformer *t, tn_tensor *x) {
     tn_tensor *h = tn_linear(c, layer_norm(c, &t->norm3, x), nn_w(&t->ff1_w), nn_w(&t->ff1_b));
-    return tn_add(c, x, tn_linear(c, tn_geglu(c, h), nn_w(&t->ff2_w), nn_w(&t->ff2_b)));
+    return tn_linear_add(c, tn_geglu(c, h), nn_w(&t->ff2_w), nn_w(&t->ff2_b), x);
 }
 
 static tn_tensor *transformer(tn_ctx *c, const void *arg, tn_tensor *const *in) {
     const nn_transformer *t = arg;
     tn_tensor *x = in[0];
-    int64_t H = x->shape[2], W = x->shape[3];
     tn_tensor *h = tn_group_norm(c, x, nn_w(&t->norm.w), nn_w(&t->norm.b), t->groups, 1e-6f, false);
-    if (t->linear) h = tn_linear(c, tn_nchw_to_tokens(c, h), nn_w(&t->proj_in_w), nn_w(&t->proj_in_b));
-    else h = tn_nchw_to_tokens(c, tn_conv2d(c, h, nn_w(&t->proj_in_w), nn_w(&t->proj_in_b), 1, 0));
+    h = tn_linear_from_image(c, h, nn_w(&t->proj_in_w), nn_w(&t->proj_in_b));
     h = attend_self(c, t, h);
     h = attend_cross(c, t, h, in[1], in[2]);
     h = feed_forward(c, t, h);
-    if (t->linear) h = tn_tokens_to_nchw(c, tn_linear(c, h, nn_w(&t->proj_out_w), nn_w(&t->proj_out_b)), H, W);
-    else h = tn_conv2d(c, tn_tokens_to_nchw(c, h, H, W), nn_w(&t->proj_out_w), nn_w(&t->proj_out_b), 1, 0);
-    return tn_add(c, x, h);
+    return tn_linear_to_image(c, h, nn_w(&t->proj_out_w), nn_w(&t->proj_out_b), x);
 }
 
 nn_text_kv nn_transformer_text(tn_ctx *c, const nn_transformer *t, tn_tensor *context) {
@@ -125,11 +121,10 @@ int nn_image_attention_bind(nn_binder *b, const char *prefix, nn_image_attention
 static tn_tensor *image_attention(tn_ctx *c, const void *arg, tn_tensor *const *in) {
     const nn_image_attention *a = arg;
     tn_tensor *x = in[0], *h = tn_group_norm(c, x, nn_w(&a->norm.w), nn_w(&a->norm.b), a->groups, 1e-6f, false);
-    h = tn_nchw_to_tokens(c, h);
-    tn_tensor *q = tn_linear(c, h, nn_w(&a->q_w), nn_w(&a->q_b)), *k = tn_linear(c, h, nn_w(&a->k_w), nn_w(&a->k_b));
-    tn_tensor *v = tn_linear(c, h, nn_w(&a->v_w), nn_w(&a->v_b));
-    h = tn_linear(c, tn_attention(c, q, k, v, 1, 0.0f, false), nn_w(&a->o_w), nn_w(&a->o_b));
-    return tn_add(c, x, tn_tokens_to_nchw(c, h, x->shape[2], x->shape[3]));
+    tn_tensor *q = tn_linear_from_image(c, h, nn_w(&a->q_w), nn_w(&a->q_b));
+    tn_tensor *k = tn_linear_from_image(c, h, nn_w(&a->k_w), nn_w(&a->k_b));
+    tn_tensor *v = tn_linear_from_image(c, h, nn_w(&a->v_w), nn_w(&a->v_b));
+    return tn_linear_to_image(c, tn_attention(c, q, k, v, 1, 0.0f, false), nn_w(&a->o_w), nn_w(&a->o_b), x);
 }
 
 tn_tensor *nn_image_attention_forward(tn_ctx *c, const nn_image_attention *a, tn_tensor *x) {

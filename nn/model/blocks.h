@@ -53,10 +53,9 @@ typedef struct nn_transformer {
     tn_tensor q2_w, k2_w, v2_w, o2_w, o2_b;                 /* cross: k and v [C,D] */
     tn_tensor ff1_w, ff1_b, ff2_w, ff2_b;                   /* [8C,C], [C,4C] */
     int groups, heads;
-    bool linear; /* projections act on tokens, not on the image */
 } nn_transformer;
 int nn_transformer_bind(nn_binder *b, const char *prefix, nn_transformer *t, int64_t channels, int64_t context,
-                        int64_t heads, int64_t groups, bool linear, tn_err *err);
+                        int64_t heads, int64_t groups, bool linear, tn_err *err); /* linear: projections are [C,C] */
 /* What cross-attention sees of a text: keys and values [B,L,C]. They depend on nothing else, so they stand outside the block:
  * made once where a text meets many images, and not again where the block runs again. */
 typedef struct nn_text_kv {

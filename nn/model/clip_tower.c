@@ -45,11 +45,11 @@ static tn_tensor *layer(tn_ctx *c, const void *arg, tn_tensor *const *in) {
     tn_tensor *q = tn_linear(c, h, nn_w(&l->q_w), nn_w(&l->q_b)), *k = tn_linear(c, h, nn_w(&l->k_w), nn_w(&l->k_b));
     tn_tensor *v = tn_linear(c, h, nn_w(&l->v_w), nn_w(&l->v_b));
     h = tn_attention(c, q, k, v, (int)l->t->heads, 0.0f, l->causal);
-    x = tn_add(c, x, tn_linear(c, h, nn_w(&l->o_w), nn_w(&l->o_b)));
+    x = tn_linear_add(c, h, nn_w(&l->o_w), nn_w(&l->o_b), x);
     h = tn_layer_norm(c, x, nn_w(&l->ln2_w), nn_w(&l->ln2_b), l->t->eps);
     h = tn_linear(c, h, nn_w(&l->fc1_w), nn_w(&l->fc1_b));
     h = l->t->quick_gelu ? tn_quick_gelu(c, h) : tn_gelu(c, h);
-    return tn_add(c, x, tn_linear(c, h, nn_w(&l->fc2_w), nn_w(&l->fc2_b)));
+    return tn_linear_add(c, h, nn_w(&l->fc2_w), nn_w(&l->fc2_b), x);
 }
 
 tn_tensor *nn_tower_forward(tn_ctx *c, const nn_clip_layer *layers, tn_tensor *x, const char *trace_prefix) {

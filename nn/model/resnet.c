@@ -57,11 +57,12 @@ static tn_tensor *norm_silu(tn_ctx *c, const nn_resnet *r, const nn_norm *n, tn_
 }
 
 static tn_tensor *resnet(tn_ctx *c, const nn_resnet *r, tn_tensor *x, tn_tensor *time) {
-    tn_tensor *h = nn_conv_forward(c, &r->conv1, norm_silu(c, r, &r->norm1, x));
-    if (time) h = tn_add_channel(c, h, tn_linear(c, time, nn_w(&r->time_w), nn_w(&r->time_b)));
-    h = nn_conv_forward(c, &r->conv2, norm_silu(c, r, &r->norm2, h));
+    tn_tensor *shift = time ? tn_linear(c, time, nn_w(&r->time_w), nn_w(&r->time_b)) : NULL;
+    tn_tensor *h = norm_silu(c, r, &r->norm1, x);
+    h = tn_conv2d_add(c, h, nn_w(&r->conv1.w), nn_w(&r->conv1.b), shift, NULL);
+    h = norm_silu(c, r, &r->norm2, h);
     if (nn_w(&r->shortcut.w)) x = nn_conv_forward(c, &r->shortcut, x);
-    return tn_add(c, x, h);
+    return tn_conv2d_add(c, h, nn_w(&r->conv2.w), nn_w(&r->conv2.b), NULL, x);
 }
 
 /* The three forms as blocks; joining the skip inside means that a checkpointed block does not keep the joint tensor. */

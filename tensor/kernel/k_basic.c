@@ -20,11 +20,6 @@ void K(add)(int64_t n, const float *a, const float *b, float *y) {
     EACH_VECTOR(n, i, m) put(y + i, v_add(take(a + i, m), take(b + i, m)), m);
 }
 
-void K(add_scalar)(int64_t n, const float *a, float b, float *y) {
-    v16 vb = v_set1(b);
-    EACH_VECTOR(n, i, m) put(y + i, v_add(take(a + i, m), vb), m);
-}
-
 void K(axpby)(int64_t n, float a, const float *x, float b, const float *y, float *z) {
     v16 va = v_set1(a), vb = v_set1(b);
     if (y) {

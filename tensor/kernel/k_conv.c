@@ -25,7 +25,8 @@ static conv_view forward_view(const k_conv *p) {
     v.x = p->x, v.a = p->w, v.a_type = p->w_type;
     v.a_row = p->C * p->KH * p->KW, v.a_channel = p->KH * p->KW, v.tap_step = 1, v.window = p->KW;
     v.y = p->y, v.y_image = p->O * p->P * p->Q, v.y_channel = p->P * p->Q, v.y_row = p->Q, v.y_step = 1;
-    v.bias = p->bias, v.bias_type = p->bias_type, v.acc = p->acc, v.threads = p->threads, v.scratch = p->scratch;
+    v.bias = p->bias, v.bias_type = p->bias_type, v.shift = p->shift, v.add = p->add;
+    v.acc = p->acc, v.threads = p->threads, v.scratch = p->scratch;
     return v;
 }
 

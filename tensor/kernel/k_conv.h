@@ -33,6 +33,8 @@ typedef struct conv_view {
     int64_t y_image, y_channel, y_row, y_step;
     const void *bias; /* NULL or [M] of bias_type */
     tn_dtype bias_type;
+    const float *shift; /* NULL or [batch,M], added after the bias */
+    const float *add;   /* NULL or laid out as y, added last */
     int acc, threads;
     void *scratch;
 } conv_view;

@@ -189,18 +189,21 @@ static const float *panel_of(const conv_view *v, const plan *q, int64_t m, int64
 
 /* ---- results ---- */
 
-/* y (+)= vector `index` of the region (+ bias), for h rows from m; t is the vector of the first row. */
+/* y (+)= vector `index` of the region (+ bias) (+ shift) (+ add), for h rows from m; t is the vector of the first row. */
 static void write_vector(const conv_view *v, const region *g, int64_t m, int64_t h, int64_t index, const float *t) {
     int64_t n = index % g->vectors * V_LANES, end = min64(n + V_LANES, g->rows * g->width);
-    float *image = v->y + (g->b0 + index / g->vectors) * v->y_image + m * v->y_channel;
+    int64_t b = g->b0 + index / g->vectors, start = b * v->y_image + m * v->y_channel;
     int whole = v->y_step == 1 && v->y_row == g->width; /* rows follow each other in y as in the region */
     for (int64_t lanes; n < end; n += lanes, t += lanes) {
         int64_t p = n / g->width, s = n % g->width;
-        float *y = image + (g->p0 + p) * v->y_row + (g->q0 + s) * v->y_step;
+        int64_t at = start + (g->p0 + p) * v->y_row + (g->q0 + s) * v->y_step;
         lanes = whole ? end - n : min64(end - n, g->width - s);
-        for (int64_t r = 0; r < h; r++, y += v->y_channel) {
+        for (int64_t r = 0; r < h; r++, at += v->y_channel) {
+            float *y = v->y + at;
             v16 x = v_loadn(t + r * CONV_VECS * V_LANES, lanes);
             if (v->bias) x = v_add(x, v_set1(s_load_typed(v->bias, v->bias_type, m + r)));
+            if (v->shift) x = v_add(x, v_set1(v->shift[b * v->M + m + r]));
+            if (v->add) x = v_add(x, v_loadn(v->add + at, lanes)); /* y_step is 1 */
             if (v->y_step != 1) {
                 float e[V_LANES];
                 v_store(e, x);

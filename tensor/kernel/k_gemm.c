@@ -155,17 +155,21 @@ size_t K(gemm_scratch)(const gemm *g) {
 
 /* ---- one task ---- */
 
-/* C (+)= tile (+ bias), for rows x cols elements from (m, n) of batch b. */
+/* C (+)= tile (+ bias) (+ add), for rows x cols elements from (m, n) of batch b. What a layer adds to the
+ * product is added here, while the tile is in the first-level cache: no pass over C of its own. */
 static void write_tile(const gemm *g, int64_t b, int64_t m, int64_t n, int64_t rows, int64_t cols, const float *t) {
     for (int64_t j = 0, lanes; j < cols; j += lanes) {
         int64_t at = (n + j) % g->span;
-        float *c = g->C + b * g->c_step + (n + j) / g->span * g->span_step + m * g->ldc + at * g->col_step;
+        int64_t start = b * g->c_step + (n + j) / g->span * g->span_step + m * g->ldc + at * g->col_step;
         lanes = min64(min64(cols - j, V_LANES), g->span - at);
         v16 bias = v_zero();
         if (g->bias && !g->bias_rows) bias = v_loadn_typed(g->bias, g->bias_type, n + j, lanes);
-        for (int64_t i = 0; i < rows; i++, c += g->ldc) {
+        for (int64_t i = 0; i < rows; i++) {
+            float *c = g->C + start + i * g->ldc;
+            const float *add = g->add ? g->add + start + i * g->ldc : NULL;
             v16 x = v_load(t + i * GEMM_COLS + j);
             if (g->bias) x = v_add(x, g->bias_rows ? v_set1(s_load_typed(g->bias, g->bias_type, m + i)) : bias);
+            if (add) x = v_add(x, lanes == V_LANES ? v_load(add) : v_loadn(add, lanes));
             if (g->col_step != 1) {
                 float e[V_LANES];
                 v_store(e, x);

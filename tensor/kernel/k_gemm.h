@@ -1,4 +1,4 @@
-/* The driver of all matrix products, private to tensor/kernel: C[b] (+)= A[b] B[b] (+ bias), with A and B given as
+/* The driver of all matrix products, private to tensor/kernel: C[b] (+)= A[b] B[b] (+ bias) (+ add), with A and B given as
  * functions that copy ("pack") pieces of them into panels. A packer may read a plain matrix of any type, or gather
  * image columns for a convolution; the arithmetic is the driver's alone, and is the same for all: see k_matmul in
  * kernels.h. */
@@ -32,6 +32,7 @@ typedef struct gemm {
     int64_t span, span_step, col_step; /* column n: n / span * span_step + n % span * col_step (plain: N, 0, 1) */
     const void *bias; /* as in k_matmul */
     tn_dtype bias_type;
+    const float *add; /* NULL, or laid out as C: added after the bias; col_step is then 1 */
     int bias_rows, acc, threads;
     void *scratch;
 } gemm;

@@ -62,7 +62,7 @@ static gemm as_gemm(const k_matmul *p, const gemm_view *a, const gemm_view *b) {
     g.M = p->M, g.N = p->N, g.K = p->K, g.batch = p->batch;
     g.pack_a = K(pack_a_view), g.a_ctx = a, g.pack_b = K(pack_b_view), g.b_ctx = b;
     g.C = p->C, g.ldc = p->ldc, g.c_step = p->c_step, g.span = p->N, g.col_step = 1;
-    g.bias = p->bias, g.bias_type = p->bias_type, g.bias_rows = p->bias_rows;
+    g.bias = p->bias, g.bias_type = p->bias_type, g.bias_rows = p->bias_rows, g.add = p->add;
     g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
     return g;
 }

@@ -28,7 +28,6 @@
     X(void, geglu, (int64_t rows, int64_t n, const float *x, float *y)) \
     X(void, geglu_backward, (int64_t rows, int64_t n, const float *x, const float *dy, float *dx, int acc)) \
     X(void, add, (int64_t n, const float *a, const float *b, float *y)) \
-    X(void, add_scalar, (int64_t n, const float *a, float b, float *y)) \
     X(void, axpby, (int64_t n, float a, const float *x, float b, const float *y, float *z)) \
     X(void, mul, (int64_t n, const float *a, const float *b, float *y, int acc)) \
     X(void, widen, (int64_t n, const void *x, tn_dtype type, float *y)) \

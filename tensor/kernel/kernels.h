@@ -17,8 +17,8 @@
 
 typedef enum { TN_F32, TN_F16, TN_BF16, TN_I64, TN_U8, TN_F64 } tn_dtype; /* the first three are computed with */
 
-/* C[b] (+)= op(A[b]) op(B[b]) (+ bias), with op(A) [M,K], op(B) [K,N], C [M,N], for b in 0..batch. Each element of C is
- * one chain of fused multiply-adds over k = 0..K-1 in order, starting from 0; bias and the old C are added after it. A
+/* C[b] (+)= op(A[b]) op(B[b]) (+ bias) (+ add), with op(A) [M,K], op(B) [K,N], C [M,N], for b in 0..batch. Each element of C
+ * is one chain of fused multiply-adds over k = 0..K-1 in order, starting from 0; bias, add and the old C are added after it. A
  * and B may lie as F32, F16 or BF16 (frozen weights as in the file) and are widened while panels are packed. */
 typedef struct k_matmul {
     int64_t M, N, K, batch;
@@ -31,13 +31,15 @@ typedef struct k_matmul {
     const void *bias; /* NULL, or [N] (bias_rows 0), or [M] (bias_rows 1); one for all batches */
     tn_dtype bias_type;
     int bias_rows;
+    const float *add; /* NULL, or a tensor laid out as C: a residual */
     int acc;
     int threads;
     void *scratch;
 } k_matmul;
 
 /* 2-D convolution, NCHW, weight [O,C,KH,KW] (PyTorch's cross-correlation), stride s, zero padding per side.
- * Forward: y[b,o,p,q] = bias[o] + sum over (c,i,j) in this order of w[o,c,i,j] x[b,c,p s + i - top, q s + j - left].
+ * Forward: y[b,o,p,q] = sum over (c,i,j) in this order of w[o,c,i,j] x[b,c,p s + i - top, q s + j - left], then + bias[o],
+ * + shift[b,o], + add[b,o,p,q], each where it is given.
  * dx: chain over (o,i,j). dw: chain over (b,p,q). Each is an implicit matmul: columns are gathered while packing. */
 typedef struct k_conv {
     int64_t batch, C, H, W, O, KH, KW, P, Q; /* P,Q: output height and width */
@@ -47,6 +49,8 @@ typedef struct k_conv {
     tn_dtype w_type;
     const void *bias; /* NULL or [O] of bias_type */
     tn_dtype bias_type;
+    const float *shift; /* NULL or [batch,O]: the time embedding */
+    const float *add;   /* NULL or like y: a residual */
     float *y;        /* forward: [batch,O,P,Q] */
     const float *dy; /* backward: [batch,O,P,Q] */
     float *dx, *dw, *dbias;
@@ -145,7 +149,6 @@ typedef struct tn_kernels {
 
     /* k_basic.c: elementwise over n, at memory bandwidth */
     void (*add)(int64_t n, const float *a, const float *b, float *y);           /* y = a + b; y may be a */
-    void (*add_scalar)(int64_t n, const float *a, float b, float *y);           /* y = a + b */
     /* z = fma(a, x, b*y); y may be NULL with b 0: z = a x */
     void (*axpby)(int64_t n, float a, const float *x, float b, const float *y, float *z);
     void (*mul)(int64_t n, const float *a, const float *b, float *y, int acc);  /* y (+)= a * b */

@@ -2,6 +2,8 @@
 #include "tensor/op/ops.h"
 #include "tensor/parallel.h"
 
+#include <string.h>
+
 #define TN_OP(name, formula, source) extern const tn_op tn_op_##name;
 #include "tensor/op/ops.def"
 #undef TN_OP
@@ -49,4 +51,23 @@ const float *tn_widened(tn_ctx *c, const tn_tensor *t) {
     float *y = tn_scratch(c, (size_t)n * sizeof(float));
     if (tn_live(c)) c->k->widen(n, t->data, t->dtype, y);
     return y;
+}
+
+typedef struct same_job {
+    const tn_kernels *k;
+    const float *dy;
+    float *d;
+    int acc;
+} same_job;
+
+static void same_range(void *arg, int64_t from, int64_t count) {
+    const same_job *j = arg;
+    if (j->acc) j->k->add(count, j->d + from, j->dy + from, j->d + from);
+    else memcpy(j->d + from, j->dy + from, (size_t)count * sizeof(float));
+}
+
+void tn_din_same(tn_ctx *c, tn_node *n, int i) {
+    same_job j = {.k = c->k, .dy = n->out->grad};
+    j.d = tn_din(n, i, &j.acc);
+    if (j.d && tn_live(c)) tn_elementwise(c, tn_numel(n->out), same_range, &j);
 }

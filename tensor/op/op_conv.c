@@ -1,18 +1,21 @@
-/* conv2d. Definition: ref/conv.c. */
+/* conv2d. Definition: ref/conv.c; of what it adds to the product: ref/add_scale.c. */
 #include "tensor/op/ops.h"
+#include "tensor/parallel.h"
 
 static int64_t out_size(int64_t in, int before, int after, int64_t kernel, int stride) {
     return (in + before + after - kernel) / stride + 1;
 }
 
 static int shape_rule(const tn_node *n, int64_t *shape) {
-    const tn_tensor *x = n->in[0], *w = n->in[1], *b = n->in[2];
+    const tn_tensor *x = n->in[0], *w = n->in[1], *b = n->in[2], *shift = n->in[3], *add = n->in[4];
     TN_FIT(n, x->ndim == 4 && w->ndim == 4 && x->shape[1] == w->shape[1] && n->a.stride >= 1);
     TN_FIT(n, !b || (b->ndim == 1 && b->shape[0] == w->shape[0]));
     TN_FIT(n, x->shape[2] + n->a.top + n->a.bottom >= w->shape[2] && x->shape[3] + n->a.left + n->a.right >= w->shape[3]);
     shape[0] = x->shape[0], shape[1] = w->shape[0];
     shape[2] = out_size(x->shape[2], n->a.top, n->a.bottom, w->shape[2], n->a.stride);
     shape[3] = out_size(x->shape[3], n->a.left, n->a.right, w->shape[3], n->a.stride);
+    TN_FIT(n, !shift || (shift->ndim == 2 && shift->shape[0] == shape[0] && shift->shape[1] == shape[1]));
+    for (int i = 0; add && i < 4; i++) TN_FIT(n, add->ndim == 4 && add->shape[i] == shape[i]);
     return 4;
 }
 
@@ -23,6 +26,8 @@ static k_conv problem(const tn_ctx *c, const tn_node *n) {
                 .top = n->a.top, .left = n->a.left, .x = x->data, .w = w->data, .w_type = w->dtype, .y = y->data,
                 .dy = y->grad, .threads = c->threads};
     if (b) p.bias = b->data, p.bias_type = b->dtype;
+    if (n->in[3]) p.shift = n->in[3]->data;
+    if (n->in[4]) p.add = n->in[4]->data;
     return p;
 }
 
@@ -32,7 +37,33 @@ static void forward(tn_ctx *c, tn_node *n) {
     if (tn_live(c)) c->k->conv(&p);
 }
 
+/* dshift[b,o] = sum of dy[b,o,:,:] */
+typedef struct plane_sum {
+    const tn_kernels *k;
+    const float *dy;
+    float *d;
+    int64_t pixels;
+    int acc;
+} plane_sum;
+
+static void sum_plane(void *arg, int64_t i, int worker) {
+    const plane_sum *s = arg;
+    float sum = s->k->sum(s->pixels, s->dy + i * s->pixels);
+    (void)worker;
+    s->d[i] = s->acc ? s->d[i] + sum : sum;
+}
+
+static void shift_gradient(tn_ctx *c, tn_node *n) {
+    const tn_tensor *y = n->out;
+    plane_sum s = {.k = c->k, .dy = y->grad, .pixels = y->shape[2] * y->shape[3]};
+    s.d = tn_din(n, 3, &s.acc);
+    if (!s.d || !tn_live(c)) return;
+    tn_parallel_for(tn_threads_for(c->threads, 0.25 * (double)tn_numel(y)), y->shape[0] * y->shape[1], sum_plane, &s);
+}
+
 static void backward(tn_ctx *c, tn_node *n) {
+    tn_din_same(c, n, 4);
+    shift_gradient(c, n);
     k_conv p = problem(c, n);
     p.scratch = tn_scratch(c, c->k->conv_scratch(&p));
     if ((p.dx = tn_din(n, 0, &p.acc)) && tn_live(c)) c->k->conv_dx(&p);
@@ -43,24 +74,33 @@ static void backward(tn_ctx *c, tn_node *n) {
 }
 
 static const tn_case cases[] = {
-    {"1x1", {.stride = 1}, 3, {{'x', 4, {2, 5, 6, 9}}, {'w', 4, {7, 5, 1, 1}}, {'w', 1, {7}}}},
-    {"1x1, no bias", {.stride = 1}, 3, {{'x', 4, {1, 8, 5, 5}}, {'w', 4, {4, 8, 1, 1}}, {0}}},
-    {"3x3", {.stride = 1, .top = 1, .bottom = 1, .left = 1, .right = 1}, 3, {{'x', 4, {2, 3, 7, 11}}, {'w', 4, {8, 3, 3, 3}}, {'w', 1, {8}}}},
-    {"3x3, F16", {.stride = 1, .top = 1, .bottom = 1, .left = 1, .right = 1}, 3, {{'x', 4, {1, 48, 16, 16}}, {'h', 4, {40, 48, 3, 3}}, {'h', 1, {40}}}},
-    {"3x3, one pixel", {.stride = 1, .top = 1, .bottom = 1, .left = 1, .right = 1}, 3, {{'x', 4, {1, 4, 1, 1}}, {'w', 4, {4, 4, 3, 3}}, {'w', 1, {4}}}},
-    {"3x3, one row", {.stride = 1, .top = 1, .bottom = 1, .left = 1, .right = 1}, 3, {{'x', 4, {1, 3, 1, 13}}, {'w', 4, {4, 3, 3, 3}}, {'w', 1, {4}}}},
-    {"3x3, stride 2", {.stride = 2, .top = 1, .bottom = 1, .left = 1, .right = 1}, 3, {{'x', 4, {1, 6, 7, 9}}, {'w', 4, {5, 6, 3, 3}}, {'w', 1, {5}}}},
-    {"3x3, stride 2, even", {.stride = 2, .top = 1, .bottom = 1, .left = 1, .right = 1}, 3, {{'x', 4, {1, 6, 8, 10}}, {'b', 4, {6, 6, 3, 3}}, {'b', 1, {6}}}},
-    {"3x3, stride 2, pad right and bottom", {.stride = 2, .bottom = 1, .right = 1}, 3, {{'x', 4, {2, 4, 7, 10}}, {'w', 4, {6, 4, 3, 3}}, {'w', 1, {6}}}},
-    {"patches", {.stride = 8}, 3, {{'x', 4, {1, 3, 16, 24}}, {'w', 4, {6, 3, 8, 8}}, {0}}},
+    {"1x1", {.stride = 1}, 5, {{'x', 4, {2, 5, 6, 9}}, {'w', 4, {7, 5, 1, 1}}, {'w', 1, {7}}, {0}, {0}}},
+    {"1x1, no bias", {.stride = 1}, 5, {{'x', 4, {1, 8, 5, 5}}, {'w', 4, {4, 8, 1, 1}}, {0}, {0}, {0}}},
+    {"3x3", {.stride = 1, .top = 1, .bottom = 1, .left = 1, .right = 1}, 5, {{'x', 4, {2, 3, 7, 11}}, {'w', 4, {8, 3, 3, 3}}, {'w', 1, {8}}, {0}, {0}}},
+    {"3x3, F16", {.stride = 1, .top = 1, .bottom = 1, .left = 1, .right = 1}, 5, {{'x', 4, {1, 48, 16, 16}}, {'h', 4, {40, 48, 3, 3}}, {'h', 1, {40}}, {0}, {0}}},
+    {"3x3, one pixel", {.stride = 1, .top = 1, .bottom = 1, .left = 1, .right = 1}, 5, {{'x', 4, {1, 4, 1, 1}}, {'w', 4, {4, 4, 3, 3}}, {'w', 1, {4}}, {0}, {0}}},
+    {"3x3, one row", {.stride = 1, .top = 1, .bottom = 1, .left = 1, .right = 1}, 5, {{'x', 4, {1, 3, 1, 13}}, {'w', 4, {4, 3, 3, 3}}, {'w', 1, {4}}, {0}, {0}}},
+    {"3x3, stride 2", {.stride = 2, .top = 1, .bottom = 1, .left = 1, .right = 1}, 5, {{'x', 4, {1, 6, 7, 9}}, {'w', 4, {5, 6, 3, 3}}, {'w', 1, {5}}, {0}, {0}}},
+    {"3x3, stride 2, even", {.stride = 2, .top = 1, .bottom = 1, .left = 1, .right = 1}, 5, {{'x', 4, {1, 6, 8, 10}}, {'b', 4, {6, 6, 3, 3}}, {'b', 1, {6}}, {0}, {0}}},
+    {"3x3, stride 2, pad right and bottom", {.stride = 2, .bottom = 1, .right = 1}, 5, {{'x', 4, {2, 4, 7, 10}}, {'w', 4, {6, 4, 3, 3}}, {'w', 1, {6}}, {0}, {0}}},
+    {"time and residual", {.stride = 1, .top = 1, .bottom = 1, .left = 1, .right = 1}, 5, {{'x', 4, {2, 5, 6, 7}}, {'w', 4, {19, 5, 3, 3}}, {'w', 1, {19}}, {'x', 2, {2, 19}}, {'x', 4, {2, 19, 6, 7}}}},
+    {"1x1, residual, F16", {.stride = 1}, 5, {{'x', 4, {1, 33, 8, 8}}, {'h', 4, {18, 33, 1, 1}}, {'h', 1, {18}}, {0}, {'x', 4, {1, 18, 8, 8}}}},
+    {"3x3, time, stride 2", {.stride = 2, .top = 1, .bottom = 1, .left = 1, .right = 1}, 5, {{'x', 4, {2, 4, 6, 8}}, {'w', 4, {6, 4, 3, 3}}, {0}, {'x', 2, {2, 6}}, {0}}},
+    {"patches", {.stride = 8}, 5, {{'x', 4, {1, 3, 16, 24}}, {'w', 4, {6, 3, 8, 8}}, {0}, {0}, {0}}},
 };
 const tn_op tn_op_conv2d = {"conv2d", shape_rule, NULL, forward, backward, cases, sizeof cases / sizeof *cases};
 
 tn_tensor *tn_conv2d_pad(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, int stride, int top, int bottom, int left, int right) {
     tn_attr a = {.stride = stride, .top = top, .bottom = bottom, .left = left, .right = right};
-    return tn_apply(c, &tn_op_conv2d, &a, 3, (tn_tensor *[]){x, w, b});
+    return tn_apply(c, &tn_op_conv2d, &a, 5, (tn_tensor *[]){x, w, b, NULL, NULL});
 }
 
 tn_tensor *tn_conv2d(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, int stride, int padding) {
     return tn_conv2d_pad(c, x, w, b, stride, padding, padding, padding, padding);
+}
+
+tn_tensor *tn_conv2d_add(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, tn_tensor *shift, tn_tensor *add) {
+    int pad = (int)(tn_dim(w, 2) / 2);
+    tn_attr a = {.stride = 1, .top = pad, .bottom = pad, .left = pad, .right = pad};
+    return tn_apply(c, &tn_op_conv2d, &a, 5, (tn_tensor *[]){x, w, b, shift, add});
 }

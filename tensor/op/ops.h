@@ -22,12 +22,20 @@ extern const tn_op_text tn_op_texts[TN_OP_COUNT];
 
 /* x [..., K], w [N, K], b [N] [opt] -> [..., N] */
 tn_tensor *tn_linear(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b);
+/* the same + add [..., N]: a residual */
+tn_tensor *tn_linear_add(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, tn_tensor *add);
+/* Tokens that lie as an image: x [B, K, H, W] -> [B, H*W, N]; x [B, H*W, K] + add [B, N, H, W] -> [B, N, H, W]. w may
+ * be [N, K, 1, 1]. */
+tn_tensor *tn_linear_from_image(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b);
+tn_tensor *tn_linear_to_image(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, tn_tensor *add);
 /* a [batch, M, K] (ta: [batch, K, M]), b [batch, K, N] (tb: [batch, N, K]) -> [batch, M, N] */
 tn_tensor *tn_matmul(tn_ctx *c, tn_tensor *a, tn_tensor *b, bool ta, bool tb);
 /* x [B, C, H, W], w [O, C, KH, KW], b [O] [opt] -> [B, O, P, Q]; padding on each side */
 tn_tensor *tn_conv2d_pad(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, int stride, int top, int bottom, int left,
                          int right);
 tn_tensor *tn_conv2d(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, int stride, int padding);
+/* An odd window, stride 1, same size; + shift [B, O] [opt], the same for all pixels; + add [B, O, H, W] [opt] */
+tn_tensor *tn_conv2d_add(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, tn_tensor *shift, tn_tensor *add);
 /* x [B, C, ...], gamma and beta [C]; silu: SiLU applied in the same pass */
 tn_tensor *tn_group_norm(tn_ctx *c, tn_tensor *x, tn_tensor *gamma, tn_tensor *beta, int groups, float eps, bool silu);
 /* x [..., C] */
@@ -42,8 +50,6 @@ tn_tensor *tn_sigmoid(tn_ctx *c, tn_tensor *x);
 tn_tensor *tn_geglu(tn_ctx *c, tn_tensor *x);                /* [..., 2n] -> [..., n] */
 /* b has the trailing dims of a: equal shapes, a bias, positions */
 tn_tensor *tn_add(tn_ctx *c, tn_tensor *a, tn_tensor *b);
-/* b has the leading dims of a: [B, C] on [B, C, H, W] */
-tn_tensor *tn_add_channel(tn_ctx *c, tn_tensor *a, tn_tensor *b);
 tn_tensor *tn_scale(tn_ctx *c, tn_tensor *x, float s);
 tn_tensor *tn_upsample_nearest(tn_ctx *c, tn_tensor *x, int64_t h, int64_t w); /* [B, C, H, W] -> [B, C, h, w] */
 tn_tensor *tn_avg_pool2d(tn_ctx *c, tn_tensor *x, int64_t kernel, int stride);
@@ -74,6 +80,8 @@ void tn_adamw(tn_ctx *c, const tn_adamw_config *cfg, double lr, int64_t t, int64
 
 /* ---- for op_*.c ---- */
 
+/* Backward of input i where it was added to the output, as wide as it: its gradient is the output's. NULL is fine. */
+void tn_din_same(tn_ctx *c, tn_node *n, int i);
 /* Data as F32: itself, or widened into scratch. */
 const float *tn_widened(tn_ctx *c, const tn_tensor *t);
 /* Runs fn(arg, from, count) over pieces of 0..n on all threads; pieces are of a fixed size that does not enter the

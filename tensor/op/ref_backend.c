@@ -30,9 +30,44 @@ static int64_t total(const call *k) { return tn_numel(k->n->out); }
 static int64_t after_axis1(const call *k, int i) { return size(k, i) / (dim(k, i, 0) * dim(k, i, 1)); }
 
 /* name_f: forward; name_b: backward, adding to dx */
-static void linear_f(call *k) { ref_linear(k->x[0], k->x[1], k->x[2], k->y, rows(k, 0), last(k, 0), dim(k, 1, 0)); }
+/* The fused forms of linear, conv2d and group_norm are compositions of the definitions. */
+static void add_same_f(call *k, int i) {
+    if (k->x[i]) ref_add_broadcast(k->y, k->x[i], k->y, 1, total(k), 1);
+}
+static void add_same_b(call *k, int i) {
+    if (k->dx[i]) ref_add_broadcast_backward(k->dy, NULL, k->dx[i], 1, total(k), 1);
+}
+
+static double *zeroes(int64_t n) {
+    double *p = calloc((size_t)(n > 0 ? n : 1), sizeof *p);
+    if (!p) TN_BUG("out of memory in the reference back end");
+    return p;
+}
+
+/* Tokens that lie as an image are turned on their way in and out. */
+static void linear_f(call *k) {
+    int64_t K = dim(k, 1, 1), O = dim(k, 1, 0), B = dim(k, 0, 0), M = size(k, 0) / K, n = size(k, 0);
+    double *x = zeroes(n), *y = zeroes(total(k));
+    memcpy(x, k->x[0], (size_t)n * sizeof *x);
+    if (k->a->ta) ref_nchw_to_tokens(k->x[0], x, B, K, M / B);
+    ref_linear(x, k->x[1], k->x[2], y, M, K, O);
+    memcpy(k->y, y, (size_t)total(k) * sizeof *y);
+    if (k->a->tb) ref_tokens_to_nchw(y, k->y, B, O, M / B);
+    add_same_f(k, 3);
+    free(x), free(y);
+}
 static void linear_b(call *k) {
-    ref_linear_backward(k->x[0], k->x[1], k->dy, k->dx[0], k->dx[1], k->dx[2], rows(k, 0), last(k, 0), dim(k, 1, 0));
+    int64_t K = dim(k, 1, 1), O = dim(k, 1, 0), B = dim(k, 0, 0), M = size(k, 0) / K, n = size(k, 0);
+    double *x = zeroes(n), *dx = zeroes(n), *dy = zeroes(total(k));
+    memcpy(x, k->x[0], (size_t)n * sizeof *x);
+    if (k->a->ta) ref_nchw_to_tokens(k->x[0], x, B, K, M / B);
+    if (k->a->tb) ref_tokens_to_nchw_backward(k->dy, dy, B, O, M / B);
+    else memcpy(dy, k->dy, (size_t)total(k) * sizeof *dy);
+    ref_linear_backward(x, k->x[1], dy, dx, k->dx[1], k->dx[2], M, K, O);
+    if (k->dx[0] && k->a->ta) ref_nchw_to_tokens_backward(dx, k->dx[0], B, K, M / B);
+    else if (k->dx[0]) ref_add_broadcast(k->dx[0], dx, k->dx[0], 1, n, 1);
+    add_same_b(k, 3);
+    free(x), free(dx), free(dy);
 }
 
 static void matmul_f(call *k) {
@@ -52,13 +87,16 @@ static ref_conv_shape conv_shape(const call *k) {
 static void conv2d_f(call *k) {
     ref_conv_shape s = conv_shape(k);
     ref_conv2d(&s, k->x[0], k->x[1], k->x[2], k->y);
+    if (k->x[3]) ref_add_broadcast(k->y, k->x[3], k->y, 1, size(k, 3), s.P * s.Q);
+    add_same_f(k, 4);
 }
 static void conv2d_b(call *k) {
     ref_conv_shape s = conv_shape(k);
     ref_conv2d_backward(&s, k->x[0], k->x[1], k->dy, k->dx[0], k->dx[1], k->dx[2]);
+    if (k->dx[3]) ref_add_broadcast_backward(k->dy, NULL, k->dx[3], 1, size(k, 3), s.P * s.Q);
+    add_same_b(k, 4);
 }
 
-/* The fused SiLU of group_norm is the composition of the two definitions. */
 static void group_norm_f(call *k) {
     ref_group_norm(k->x[0], k->x[1], k->x[2], k->y, dim(k, 0, 0), dim(k, 0, 1), after_axis1(k, 0), k->a->groups, (double)k->a->eps);
     if (k->a->silu) ref_silu(k->y, k->y, total(k));
@@ -107,7 +145,7 @@ static void geglu_b(call *k) { ref_geglu_backward(k->x[0], k->dy, k->dx[0], rows
 
 static void add_dims(const call *k, int64_t d[3]) {
     int64_t m = size(k, 1), rest = size(k, 0) / m;
-    d[0] = k->a->channel ? 1 : rest, d[1] = m, d[2] = k->a->channel ? rest : 1;
+    d[0] = rest, d[1] = m, d[2] = 1;
 }
 static void add_f(call *k) {
     int64_t d[3];
@@ -203,12 +241,6 @@ static int op_id(const tn_op *op) {
     }
     TN_BUG("operator %s is not in ops.def", op->name);
     return 0;
-}
-
-static double *zeroes(int64_t n) {
-    double *p = calloc((size_t)(n > 0 ? n : 1), sizeof *p);
-    if (!p) TN_BUG("out of memory in the reference back end");
-    return p;
 }
 
 static double *widen(tn_ctx *c, const tn_tensor *t) {
