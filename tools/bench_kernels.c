@@ -1,164 +1,204 @@
-/* Operators at the shapes they have in Stable Diffusion 1.5 at 512x512, batch 1. Each is run on the tape as in a model;
- * the profile hook of the context times the operator alone, without the making of its inputs. */
+/* Operators at the shapes they have in Stable Diffusion 1.5 at 512x512, batch 1, and in a toy model, batch 32. Each is run
+ * on the tape as in a model; the profile hook of the context times the operator alone, without the making of its inputs. */
 #include "tools/bench.h"
 
+#include "tensor/io/half.h"
 #include "tensor/rng.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* Inputs are pieces of one array of random numbers, so that no run waits for them to be filled. */
-enum { POOL = 1 << 25 };
+#define MATMUL(name, m, n, k, batch) {name, BENCH_MATMUL, {m, n, k, batch}}
+#define CONV(name, batch, in, out, side, kernel) {name, BENCH_CONV, {batch, in, out, side, side, kernel, 1}}
+const bench_shape bench_shapes[] = {
+    MATMUL("64x64 q/k/v/out/proj", 4096, 320, 320, 1),   MATMUL("64x64 GEGLU in", 4096, 2560, 320, 1),
+    MATMUL("64x64 FF out", 4096, 320, 1280, 1),          MATMUL("32x32 q/k/v/out/proj", 1024, 640, 640, 1),
+    MATMUL("32x32 GEGLU in", 1024, 5120, 640, 1),        MATMUL("32x32 FF out", 1024, 640, 2560, 1),
+    MATMUL("16x16 q/k/v/out/proj", 256, 1280, 1280, 1),  MATMUL("16x16 GEGLU in", 256, 10240, 1280, 1),
+    MATMUL("16x16 FF out", 256, 1280, 5120, 1),          MATMUL("8x8 q/k/v/out/proj", 64, 1280, 1280, 1),
+    MATMUL("8x8 GEGLU in", 64, 10240, 1280, 1),          MATMUL("CLIP q/k/v/out", 77, 768, 768, 1),
+    MATMUL("CLIP fc1", 77, 3072, 768, 1),                MATMUL("CLIP fc2", 77, 768, 3072, 1),
+    MATMUL("context K/V 320", 77, 320, 768, 1),          MATMUL("context K/V 1280", 77, 1280, 768, 1),
+    MATMUL("time embedding", 1, 1280, 1280, 1),          MATMUL("QK^T 64x64, 8 heads", 4096, 4096, 40, 8),
+    MATMUL("PV 64x64, 8 heads", 4096, 40, 4096, 8),      MATMUL("QK^T 32x32, 8 heads", 1024, 1024, 80, 8),
+    MATMUL("PV 32x32, 8 heads", 1024, 80, 1024, 8),      MATMUL("QK^T 16x16, 8 heads", 256, 256, 160, 8),
+    MATMUL("cross QK^T 64x64, 8 heads", 4096, 77, 40, 8), MATMUL("cross PV 64x64, 8 heads", 4096, 40, 77, 8),
+    MATMUL("VAE QK^T 64x64", 4096, 4096, 512, 1),        MATMUL("square", 2048, 2048, 2048, 1),
+    CONV("UNet 320@64x64", 1, 320, 320, 64, 3),          CONV("UNet 640@32x32", 1, 640, 640, 32, 3),
+    CONV("UNet 1280@16x16", 1, 1280, 1280, 16, 3),       CONV("UNet 1280@8x8", 1, 1280, 1280, 8, 3),
+    CONV("UNet 960>320@64x64", 1, 960, 320, 64, 3),      CONV("UNet 1920>640@32x32", 1, 1920, 640, 32, 3),
+    CONV("UNet out 320>4@64x64", 1, 320, 4, 64, 3),      CONV("UNet 1x1 960>320@64x64", 1, 960, 320, 64, 1),
+    CONV("VAE 512@64x64", 1, 512, 512, 64, 3),           CONV("VAE 512@128x128", 1, 512, 512, 128, 3),
+    CONV("VAE 256@256x256", 1, 256, 256, 256, 3),        CONV("VAE 128@512x512", 1, 128, 128, 512, 3),
+    CONV("VAE out 128>3@512x512", 1, 128, 3, 512, 3),    CONV("toy 64@16x16 b32", 32, 64, 64, 16, 3),
+    CONV("toy 128@8x8 b32", 32, 128, 128, 8, 3),
+    {"4096 tokens, 8 heads of 40", BENCH_ATTENTION, {4096, 4096, 8, 40}},
+    {"1024 tokens, 8 heads of 80", BENCH_ATTENTION, {1024, 1024, 8, 80}},
+    {"256 tokens, 8 heads of 160", BENCH_ATTENTION, {256, 256, 8, 160}},
+    {"4096 to 77 tokens, 8 heads of 40", BENCH_ATTENTION, {4096, 77, 8, 40}},
+    {"4096 tokens, 1 head of 512", BENCH_ATTENTION, {4096, 4096, 1, 512}},
+    {"+ SiLU, 320@64x64", BENCH_GROUP_NORM, {1, 320, 64}}, {"+ SiLU, 128@512x512", BENCH_GROUP_NORM, {1, 128, 512}},
+    {"4096 x 320", BENCH_LAYER_NORM, {1, 320, 64}},        {"4096 x 320", BENCH_SILU, {1, 320, 64}},
+    {"4096 x 2560", BENCH_GEGLU, {1, 2560, 64}},           {"4096 x 320", BENCH_ADD, {1, 320, 64}},
+    {NULL, BENCH_MATMUL, {0}}};
+#undef MATMUL
+#undef CONV
 
-typedef struct maker {
-    tn_ctx *c;
-    float *pool;
-    int64_t used;
-} maker;
+const char *const bench_way_names[BENCH_WAYS] = {"NN", "NT", "TN", "NT f16", "forward", "dx", "dw", "backward"};
 
-static tn_tensor *input(maker *m, int ndim, const int64_t *shape, bool need) {
+bool bench_way_applies(const bench_shape *s, bench_way way) {
+    switch (s->kind) {
+    case BENCH_MATMUL: return way <= BENCH_TN || (way == BENCH_NT_F16 && s->d[3] == 1);
+    case BENCH_CONV: return way == BENCH_FORWARD || way == BENCH_DX || way == BENCH_DW;
+    case BENCH_ATTENTION: return way == BENCH_FORWARD || way == BENCH_BACKWARD;
+    default: return way == BENCH_FORWARD || way == BENCH_DX;
+    }
+}
+
+/* ---- one run ---- */
+
+/* Small random numbers, the same few over and over: no kernel looks at them. */
+static void fill(void *data, int64_t n, tn_dtype type) {
+    enum { TABLE = 1 << 16 };
+    static const float scale = 0.1f;
+    float *table = malloc(TABLE * sizeof *table);
+    tn_rng g;
+    tn_rng_seed(&g, 1);
+    if (table) tn_rng_randn(&g, table, TABLE);
+    for (int64_t i = 0; i < n; i++) {
+        float x = table ? scale * table[i % TABLE] : 0.0f;
+        if (type == TN_F32) ((float *)data)[i] = x;
+        else ((uint16_t *)data)[i] = tn_f32_to_f16(x);
+    }
+    free(table);
+}
+
+/* The next input, which is the same memory in every run; NULL data, of which the context takes care, where memory is
+ * out. */
+static tn_tensor *input(bench_kernel *k, tn_dtype type, int ndim, const int64_t *shape, bool need) {
     int64_t n = 1;
     for (int i = 0; i < ndim; i++) n *= shape[i];
-    if (m->used + n > POOL) m->used = 0;
-    tn_tensor *t = tn_leaf(m->c, TN_F32, ndim, shape, m->pool + m->used, need);
-    m->used += n;
-    return t;
+    void **buffer = &k->buffer[k->used++];
+    if (!*buffer && (*buffer = malloc((size_t)n * tn_dtype_size(type)))) fill(*buffer, n, type);
+    return tn_leaf(k->c, type, ndim, shape, *buffer, need);
 }
 
-/* One row of the table: an operator by its sizes. dx and dw: whose gradient is wanted; with neither it is the
- * forward. */
-typedef struct kernel_case {
-    const char *name;
-    tn_tensor *(*run)(maker *m, const int64_t *d, bool dx, bool dw);
-    int64_t d[4];
-} kernel_case;
-
-/* d: rows, inputs, outputs */
-static tn_tensor *linear(maker *m, const int64_t *d, bool dx, bool dw) {
-    tn_tensor *x = input(m, 2, (int64_t[]){d[0], d[1]}, dx);
-    return tn_linear(m->c, x, input(m, 2, (int64_t[]){d[2], d[1]}, dw), NULL);
+/* Products as the models compute them: a linear layer and its gradients; per head, batched matrices. */
+static tn_tensor *run_matmul(bench_kernel *k) {
+    int64_t M = k->shape->d[0], N = k->shape->d[1], K = k->shape->d[2], B = k->shape->d[3];
+    bool ta = k->way == BENCH_TN, tb = k->way == BENCH_NT, half = k->way == BENCH_NT_F16, forward = tb || half;
+    if (B > 1) {
+        tn_tensor *a = input(k, TN_F32, 3, (int64_t[]){B, ta ? K : M, ta ? M : K}, false);
+        return tn_matmul(k->c, a, input(k, TN_F32, 3, (int64_t[]){B, tb ? N : K, tb ? K : N}, false), ta, tb);
+    }
+    int64_t rows = ta ? K : M, in = forward ? K : N, out = ta ? M : forward ? N : K;
+    tn_tensor *x = input(k, TN_F32, 2, (int64_t[]){rows, in}, k->way == BENCH_NN);
+    return tn_linear(k->c, x, input(k, half ? TN_F16 : TN_F32, 2, (int64_t[]){out, in}, ta), NULL);
 }
 
-/* d: channels, side, kernel */
-static tn_tensor *conv(maker *m, const int64_t *d, bool dx, bool dw) {
-    tn_tensor *x = input(m, 4, (int64_t[]){1, d[0], d[1], d[1]}, dx);
-    return tn_conv2d(m->c, x, input(m, 4, (int64_t[]){d[0], d[0], d[2], d[2]}, dw), NULL, 1, (int)(d[2] / 2));
+static tn_tensor *run_conv(bench_kernel *k) {
+    const int64_t *d = k->shape->d;
+    tn_tensor *x = input(k, TN_F32, 4, (int64_t[]){d[0], d[1], d[3], d[4]}, k->way == BENCH_DX);
+    tn_tensor *w = input(k, TN_F32, 4, (int64_t[]){d[2], d[1], d[5], d[5]}, k->way == BENCH_DW);
+    return tn_conv2d(k->c, x, w, NULL, (int)d[6], (int)(d[5] / 2));
 }
 
-/* d: queries, keys, channels, heads */
-static tn_tensor *attention(maker *m, const int64_t *d, bool dx, bool dw) {
-    tn_tensor *q = input(m, 3, (int64_t[]){1, d[0], d[2]}, dx), *k = input(m, 3, (int64_t[]){1, d[1], d[2]}, dw);
-    return tn_attention(m->c, q, k, input(m, 3, (int64_t[]){1, d[1], d[2]}, dw), (int)d[3], 0.0f, false);
+static tn_tensor *run_attention(bench_kernel *k) {
+    const int64_t *d = k->shape->d;
+    int64_t C = d[2] * d[3];
+    bool need = k->way == BENCH_BACKWARD;
+    tn_tensor *q = input(k, TN_F32, 3, (int64_t[]){1, d[0], C}, need), *key = input(k, TN_F32, 3, (int64_t[]){1, d[1], C}, need);
+    return tn_attention(k->c, q, key, input(k, TN_F32, 3, (int64_t[]){1, d[1], C}, need), (int)d[2], 0.0f, false);
 }
 
-/* d: channels, side */
-static tn_tensor *group_norm(maker *m, const int64_t *d, bool dx, bool dw) {
-    tn_tensor *x = input(m, 4, (int64_t[]){1, d[0], d[1], d[1]}, dx), *gamma = input(m, 1, d, dw), *beta = input(m, 1, d, dw);
-    return tn_group_norm(m->c, x, gamma, beta, 32, 1e-5f, true);
+/* One pass over an image [batch, channels, side, side], or the same as tokens. */
+static tn_tensor *run_pass(bench_kernel *k) {
+    const int64_t *d = k->shape->d, C = d[1];
+    bool image = k->shape->kind == BENCH_GROUP_NORM, need = k->way == BENCH_DX;
+    const int64_t nchw[] = {d[0], C, d[2], d[2]}, tokens[] = {d[0] * d[2] * d[2], C};
+    tn_tensor *x = image ? input(k, TN_F32, 4, nchw, need) : input(k, TN_F32, 2, tokens, need);
+    switch (k->shape->kind) {
+    case BENCH_SILU: return tn_silu(k->c, x);
+    case BENCH_GEGLU: return tn_geglu(k->c, x);
+    case BENCH_ADD: return tn_add(k->c, x, input(k, TN_F32, 2, tokens, false));
+    default: break;
+    }
+    tn_tensor *gamma = input(k, TN_F32, 1, &C, false), *beta = input(k, TN_F32, 1, &C, false);
+    return image ? tn_group_norm(k->c, x, gamma, beta, 32, 1e-5f, true) : tn_layer_norm(k->c, x, gamma, beta, 1e-5f);
 }
 
-/* d: rows, channels */
-static tn_tensor *layer_norm(maker *m, const int64_t *d, bool dx, bool dw) {
-    tn_tensor *x = input(m, 2, d, dx), *gamma = input(m, 1, d + 1, dw), *beta = input(m, 1, d + 1, dw);
-    return tn_layer_norm(m->c, x, gamma, beta, 1e-5f);
-}
-
-static tn_tensor *silu(maker *m, const int64_t *d, bool dx, bool dw) {
-    (void)dw;
-    return tn_silu(m->c, input(m, 2, d, dx));
-}
-
-static tn_tensor *geglu(maker *m, const int64_t *d, bool dx, bool dw) {
-    (void)dw;
-    return tn_geglu(m->c, input(m, 2, d, dx));
-}
-
-static tn_tensor *add(maker *m, const int64_t *d, bool dx, bool dw) {
-    tn_tensor *a = input(m, 2, d, dx);
-    return tn_add(m->c, a, input(m, 2, d, dw));
-}
-
-static const kernel_case products[] = {
-    {"linear 4096 x 320 -> 320", linear, {4096, 320, 320}},
-    {"linear 1024 x 640 -> 640", linear, {1024, 640, 640}},
-    {"linear 256 x 1280 -> 1280", linear, {256, 1280, 1280}},
-    {"linear 77 x 768 -> 768", linear, {77, 768, 768}},
-    {"conv 3x3, 320 at 64x64", conv, {320, 64, 3}},
-    {"conv 3x3, 640 at 32x32", conv, {640, 32, 3}},
-    {"conv 3x3, 1280 at 16x16", conv, {1280, 16, 3}},
-    {"conv 3x3, 1280 at 8x8", conv, {1280, 8, 3}},
-};
-static const kernel_case attentions[] = {
-    {"attention 4096 tokens, 8 x 40", attention, {4096, 4096, 320, 8}},
-    {"attention 1024 tokens, 8 x 80", attention, {1024, 1024, 640, 8}},
-    {"attention 4096 to 77 tokens, 8 x 40", attention, {4096, 77, 320, 8}},
-};
-static const kernel_case passes[] = {
-    {"group norm + SiLU, 320 at 64x64", group_norm, {320, 64}}, {"layer norm 4096 x 320", layer_norm, {4096, 320}},
-    {"SiLU 4096 x 320", silu, {4096, 320}},                     {"GEGLU 4096 x 2560", geglu, {4096, 2560}},
-    {"add 4096 x 320", add, {4096, 320}},
-};
-
-/* What the hook has seen of the operator that is measured. */
-typedef struct observed {
-    bool backward;
-    bench_times times;
-    double flops, bytes;
-} observed;
+static bool is_backward(bench_way way) { return way == BENCH_NN || way == BENCH_TN || way >= BENCH_DX; }
 
 static void observe(void *arg, const tn_node *n, bool backward, double seconds) {
-    observed *o = arg;
-    if (backward != o->backward) return;
-    o->times.t[o->times.n++] = seconds;
-    o->flops = bench_flops(n, backward), o->bytes = bench_bytes(n, backward);
+    bench_kernel *k = arg;
+    bool batched = k->shape->kind == BENCH_MATMUL && k->shape->d[3] > 1;
+    if (backward != (is_backward(k->way) && !batched)) return;
+    k->last = (bench_work){seconds, bench_flops(n, backward), bench_bytes(n, backward), 0};
 }
 
-static int measure(bench *b, maker *m, const kernel_case *k, const char *suffix, bool dx, bool dw, tn_err *err) {
-    observed o = {.backward = dx || dw};
-    tn_ctx *c = b->c;
-    c->profile = observe, c->profile_arg = &o, c->record = o.backward;
-    for (int warm = 1; warm || bench_again(b, &o.times); warm = 0) {
-        tn_ctx_reset(c);
-        tn_tensor *y = k->run(m, k->d, dx, dw);
-        if (o.backward) {
-            tn_seed(c, y, m->pool);
-            tn_backward(c);
-        }
-        if (warm) o.times.n = 0;
+void bench_kernel_open(bench_kernel *k, tn_ctx *c, const bench_shape *s, bench_way way) {
+    *k = (bench_kernel){.c = c, .shape = s, .way = way};
+}
+
+void bench_kernel_close(bench_kernel *k) {
+    for (int i = 0; i < 4; i++) free(k->buffer[i]);
+}
+
+int bench_kernel_run(bench_kernel *k, tn_err *err) {
+    tn_ctx *c = k->c;
+    tn_ctx_reset(c);
+    c->profile = observe, c->profile_arg = k, c->record = is_backward(k->way), k->used = 0;
+    tn_tensor *y = k->shape->kind == BENCH_MATMUL      ? run_matmul(k)
+                   : k->shape->kind == BENCH_CONV      ? run_conv(k)
+                   : k->shape->kind == BENCH_ATTENTION ? run_attention(k)
+                                                       : run_pass(k);
+    if (c->record && y->need) {
+        void **dy = &k->buffer[3];
+        if (!*dy && (*dy = malloc((size_t)tn_numel(y) * sizeof(float)))) fill(*dy, tn_numel(y), TN_F32);
+        tn_seed(c, y, *dy);
+        tn_backward(c);
     }
     c->profile = NULL, c->record = false;
-    if (tn_ctx_status(c, err)) return -1;
-    char name[80];
-    snprintf(name, sizeof name, "%s%s", k->name, suffix);
-    bench_work work = {.seconds = bench_median(&o.times), .flops = o.flops, .bytes = o.flops > 0.0 ? 0.0 : o.bytes};
-    bench_row(b, name, &work);
-    return 0;
+    return tn_ctx_status(c, err);
 }
 
-#define COUNT(table) (sizeof table / sizeof *table)
+/* ---- the table ---- */
 
-static int measure_all(bench *b, maker *m, tn_err *err) {
-    for (size_t i = 0; i < COUNT(products); i++) {
-        if (measure(b, m, &products[i], "", false, false, err) || measure(b, m, &products[i], ", dx", true, false, err) ||
-            measure(b, m, &products[i], ", dw", false, true, err)) return -1;
+static int measure(bench *b, const bench_shape *s, bench_way way, tn_err *err) {
+    bench_kernel k;
+    bench_times t = {.n = 0};
+    bench_kernel_open(&k, b->c, s, way);
+    int r = bench_kernel_run(&k, err); /* makes the inputs */
+    while (!r && bench_again(b, &t)) {
+        r = bench_kernel_run(&k, err);
+        t.t[t.n++] = k.last.seconds;
     }
-    for (size_t i = 0; i < COUNT(attentions); i++) {
-        if (measure(b, m, &attentions[i], "", false, false, err) || measure(b, m, &attentions[i], ", backward", true, true, err)) return -1;
-    }
-    for (size_t i = 0; i < COUNT(passes); i++) {
-        if (measure(b, m, &passes[i], "", false, false, err) || measure(b, m, &passes[i], ", dx", true, false, err)) return -1;
-    }
+    bench_kernel_close(&k);
+    if (r) return r;
+    char name[100];
+    snprintf(name, sizeof name, "%-8s %s", bench_way_names[way], s->name);
+    k.last.seconds = bench_median(&t);
+    if (k.last.flops > 0.0) k.last.bytes = 0.0;
+    bench_row(b, name, &k.last);
     return 0;
 }
 
 int bench_kernels(bench *b, tn_err *err) {
-    maker m = {b->c, malloc(sizeof(float) * (size_t)POOL), 0};
-    tn_rng g;
-    if (!m.pool) return tn_fail(err, TN_ENOMEM, "out of memory for 128 MiB of numbers");
-    tn_rng_seed(&g, 1);
-    tn_rng_rand(&g, m.pool, POOL);
-    bench_section(b, "operators", "operators");
-    int r = measure_all(b, &m, err);
-    bench_section_end(b);
-    free(m.pool);
-    return r;
+    static const struct {
+        const char *key, *title;
+    } sections[] = {{"matmul", "matrix products"}, {"conv", "convolutions"},   {"attention", "attention"}, {"group_norm", "group norm"},
+                    {"layer_norm", "layer norm"},  {"silu", "SiLU"},           {"geglu", "GEGLU"},         {"add", "add"}};
+    const bench_shape *s = bench_shapes;
+    while (s->name) {
+        bench_kind kind = s->kind;
+        bool wanted = bench_wanted(b, "kernels") || (b->only && bench_wanted(b, sections[kind].key));
+        if (wanted) bench_section(b, sections[kind].key, sections[kind].title);
+        for (; s->name && s->kind == kind; s++) {
+            for (int way = 0; wanted && way < BENCH_WAYS; way++) {
+                if (bench_way_applies(s, (bench_way)way) && measure(b, s, (bench_way)way, err)) return -1;
+            }
+        }
+        if (wanted) bench_section_end(b);
+    }
+    return 0;
 }

@@ -12,7 +12,7 @@
 bool bench_again(const bench *b, bench_times *t) {
     enum { MOST = sizeof t->t / sizeof *t->t };
     if (t->n == 0) t->began = tn_clock();
-    return t->n < 3 || (t->n < MOST && tn_clock() - t->began < b->budget);
+    return t->n < b->least || (t->n < MOST && tn_clock() - t->began < b->budget);
 }
 
 static int ascending(const void *a, const void *b) {
@@ -23,6 +23,29 @@ static int ascending(const void *a, const void *b) {
 double bench_median(bench_times *t) {
     qsort(t->t, (size_t)t->n, sizeof *t->t, ascending);
     return t->n ? t->t[t->n / 2] : 0.0;
+}
+
+/* ---- names ---- */
+
+/* Whether the comma-separated list has the name. */
+static bool listed(const char *list, const char *name, size_t len) {
+    for (const char *p = list; *p; p += strcspn(p, ","), p += *p == ',') {
+        if (strcspn(p, ",") == len && memcmp(p, name, len) == 0) return true;
+    }
+    return false;
+}
+
+bool bench_wanted(const bench *b, const char *name) { return !b->only || listed(b->only, name, strlen(name)); }
+
+int bench_check_names(const bench *b, tn_err *err) {
+    static const char known[] = "machine,kernels,matmul,conv,attention,group_norm,layer_norm,silu,geglu,add";
+    for (const char *p = b->only ? b->only : ""; *p; p += strcspn(p, ","), p += *p == ',') {
+        size_t len = strcspn(p, ",");
+        bool found = listed(known, p, len);
+        for (int i = 0; !found && bench_network_name(i); i++) found = listed(bench_network_name(i), p, len);
+        if (!found) return tn_fail(err, TN_EUSAGE, "--only: nothing is called \"%.*s\" (oneword bench --help lists the names)", (int)len, p);
+    }
+    return 0;
 }
 
 /* ---- counts ---- */
