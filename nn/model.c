@@ -181,6 +181,12 @@ void nn_model_free(nn_model *m) {
     free(m);
 }
 
+void nn_model_rest(const nn_model *m) {
+    if (m->text) nn_weights_rest(&m->text->weights);
+    if (m->unet) nn_weights_rest(nn_unet_weights(m->unet));
+    if (m->vae) nn_weights_rest(nn_vae_weights(m->vae));
+}
+
 /* ---- fingerprint ---- */
 
 static void hash_int(tn_sha256 *sha, uint64_t v) {
@@ -217,7 +223,9 @@ static void hash_numbers(tn_sha256 *sha, const tn_tensor *t) {
     }
 }
 
-static void hash_params(tn_sha256 *sha, const nn_params *params) {
+/* Each tensor is read once: the memory goes back as it goes, or the whole model would be in it at once. */
+static void hash_weights(tn_sha256 *sha, const nn_weights *w) {
+    const nn_params *params = &w->params;
     for (int i = 0; i < params->n; i++) {
         const tn_tensor *t = params->p[i].t;
         hash_text(sha, params->p[i].name, strlen(params->p[i].name));
@@ -225,6 +233,7 @@ static void hash_params(tn_sha256 *sha, const nn_params *params) {
         hash_int(sha, (uint64_t)t->ndim);
         for (int d = 0; d < t->ndim; d++) hash_int(sha, (uint64_t)t->shape[d]);
         hash_numbers(sha, t);
+        nn_weights_rest(w);
     }
 }
 
@@ -254,9 +263,9 @@ int nn_model_fingerprint(const nn_model *m, char hex[65], tn_err *err) {
         free(dir);
         if (failed) return -1;
     }
-    if (m->text) hash_params(&sha, &m->text->weights.params);
-    if (m->unet) hash_params(&sha, &nn_unet_weights(m->unet)->params);
-    if (m->vae) hash_params(&sha, &nn_vae_weights(m->vae)->params);
+    if (m->text) hash_weights(&sha, &m->text->weights);
+    if (m->unet) hash_weights(&sha, nn_unet_weights(m->unet));
+    if (m->vae) hash_weights(&sha, nn_vae_weights(m->vae));
     tn_sha256_hex(&sha, hex);
     return 0;
 }

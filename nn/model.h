@@ -32,6 +32,8 @@ typedef struct nn_model {
  * (models--OWNER--NAME), and checks that they belong together. Errors name file, key or tensor. */
 int nn_model_load(const char *dir, int components, nn_model **out, tn_err *err);
 void nn_model_free(nn_model *m);
+/* nn_weights_rest for all networks. */
+void nn_model_rest(const nn_model *m);
 /* SHA-256 over names, dtypes, shapes and data of every weight and over the files of configuration and vocabulary, which
  * are read again: what a checkpoint depends on. The same on every machine. Reads all weights. */
 int nn_model_fingerprint(const nn_model *m, char hex[65], tn_err *err);

@@ -385,6 +385,16 @@ void nn_weights_free(nn_weights *w) {
     *w = (nn_weights){0};
 }
 
+void nn_weights_rest(const nn_weights *w) {
+    for (int i = 0; i < w->nfiles; i++) tn_st_rest(w->files[i]);
+}
+
+bool nn_weights_are_mapped(const nn_weights *w, const void *data) {
+    bool mapped = false;
+    for (int i = 0; i < w->nfiles && !mapped; i++) mapped = tn_st_is_mapped(w->files[i], data);
+    return mapped;
+}
+
 /* ---- parameters ---- */
 
 const nn_param *nn_param_find(const nn_params *p, const char *name) {

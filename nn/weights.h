@@ -69,6 +69,10 @@ typedef struct nn_weights {
 int nn_binder_close(nn_binder *b, int bind_failed, nn_weights *out, tn_err *err);
 /* Call it before the structs that the parameters lie in are freed. */
 void nn_weights_free(nn_weights *w);
+/* Gives the memory of the mapped files back to the system; the weights are read again where they are next used. */
+void nn_weights_rest(const nn_weights *w);
+/* Whether the data lie in one of the mapped files. */
+bool nn_weights_are_mapped(const nn_weights *w, const void *data);
 
 /* A weight as an operand. Forward does not change it, but backward may fill its gradient. NULL where an optional one is
  * absent. */

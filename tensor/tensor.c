@@ -35,6 +35,12 @@ void tn_ctx_reset(tn_ctx *c) {
     c->replay = false;
 }
 
+void tn_ctx_reserve(tn_ctx *c, size_t step, size_t block) {
+    tn_ctx_reset(c);
+    tn_arena_reserve(&c->step.data, step);
+    tn_arena_reserve(&c->block.data, block);
+}
+
 /* Bytes of structs that a run is promised: several times what a training step of the largest model of the family needs
  * (tests/ test_oom.c measures). Untouched pages cost nothing. */
 enum { STEP_STRUCTS = 4 << 20, BLOCK_STRUCTS = 1 << 20 };
@@ -121,6 +127,46 @@ tn_tensor *tn_reshape(tn_ctx *c, tn_tensor *x, int ndim, const int64_t *shape) {
     TN_REQUIRE(tn_numel(t) == tn_numel(x));
     t->data = x->data, t->need = x->need, t->base = root(x);
     return t;
+}
+
+/* ---- scopes ---- */
+
+tn_scope tn_scope_open(const tn_ctx *c) {
+    tn_scope s = {tn_arena_mark(&c->cur->data), tn_arena_mark(&c->cur->meta)};
+    return s;
+}
+
+enum { PIECE = 1 << 20 }; /* bytes that one task moves */
+
+typedef struct move {
+    char *to;
+    const char *from;
+    size_t n;
+} move;
+
+static void move_piece(void *arg, int64_t i, int worker) {
+    const move *m = arg;
+    size_t at = (size_t)i * PIECE, left = m->n - at;
+    (void)worker;
+    memcpy(m->to + at, m->from + at, left < PIECE ? left : PIECE);
+}
+
+/* Threads where the two places are apart; else the order of the bytes matters. */
+static void move_bytes(int threads, void *to, const void *from, size_t n) {
+    uintptr_t a = (uintptr_t)to, b = (uintptr_t)from;
+    move m = {to, from, n};
+    if (a + n <= b || b + n <= a) tn_parallel_for(threads, (int64_t)((n + PIECE - 1) / PIECE), move_piece, &m);
+    else memmove(to, from, n);
+}
+
+tn_tensor *tn_scope_keep(tn_ctx *c, tn_scope s, tn_tensor *y) {
+    if (c->record) return y;
+    tn_tensor old = *y; /* the struct's memory is given back too */
+    tn_arena_release(&c->cur->data, s.data);
+    tn_arena_release(&c->cur->meta, s.structs);
+    y = tn_new(c, old.dtype, old.ndim, old.shape);
+    if (tn_live(c)) move_bytes(c->threads, y->data, old.data, (size_t)tn_numel(y) * tn_dtype_size(y->dtype));
+    return y;
 }
 
 void tn_trace(tn_ctx *c, const char *prefix, const char *name, const tn_tensor *t) {
@@ -264,11 +310,12 @@ static void block_backward(tn_ctx *c, tn_node *n) {
     tn_arena_release(&c->block.data, data);
     tn_arena_release(&c->block.meta, structs);
     c->cur = outer;
+    if (c->after_block) c->after_block(c->after_block_arg);
 }
 
 static const tn_op block_op = {"block", NULL, NULL, NULL, block_backward, NULL, 0};
 
-/* Inference and checkpointed forward: activations go to the block space, only the output is copied out of it. */
+/* Forward of a block that is checkpointed or has nothing to record: activations go to the block space, only the output is copied out of it. */
 static tn_tensor *run_and_forget(tn_ctx *c, const block_record *r, tn_tensor *const *in, bool need) {
     tn_mark data = tn_arena_mark(&c->block.data), structs = tn_arena_mark(&c->block.meta);
     bool record = c->record;
@@ -277,28 +324,25 @@ static tn_tensor *run_and_forget(tn_ctx *c, const block_record *r, tn_tensor *co
     tn_tensor *inner = run_inside(c, r, in, &none);
     c->cur = &c->step, c->record = record;
     tn_tensor *y = tn_new(c, TN_F32, inner->ndim, inner->shape);
-    if (tn_live(c)) memcpy(y->data, inner->data, (size_t)tn_numel(y) * sizeof(float));
+    if (tn_live(c)) move_bytes(c->threads, y->data, inner->data, (size_t)tn_numel(y) * sizeof(float));
     y->need = need;
     tn_arena_release(&c->block.data, data);
     tn_arena_release(&c->block.meta, structs);
     return y;
 }
 
-tn_tensor *tn_block(tn_ctx *c, tn_block_fn fn, const void *arg, int nin, tn_tensor *const *in) {
-    TN_REQUIRE(nin <= TN_MAX_IN);
-    if (c->depth > 0) return fn(c, arg, in); /* blocks do not nest: the outer one already bounds the memory */
+static tn_tensor *run_block(tn_ctx *c, const block_record *now, int nin, tn_tensor *const *in) {
     bool need = false;
     for (int i = 0; i < nin; i++) need = need || in[i]->need;
-    need = need && c->record;
-    block_record now = {fn, arg, NULL, NULL};
-    if (!need) return run_and_forget(c, &now, in, false);
+    if (!c->record) return now->fn(c, now->arg, in);
+    if (!need) return run_and_forget(c, now, in, false);
 
     tn_node *n = meta(c, sizeof *n);
     block_record *r = meta(c, sizeof *r);
-    *r = now;
+    *r = *now;
     n->op = &block_op, n->nin = nin, n->block = r;
     for (int i = 0; i < nin; i++) n->in[i] = in[i];
-    if (c->checkpoint) {
+    if (c->checkpoint && tn_numel(in[0]) >= c->checkpoint) {
         n->out = run_and_forget(c, r, in, true);
     } else {
         r->inner = run_inside(c, r, in, &r->tape);
@@ -307,4 +351,13 @@ tn_tensor *tn_block(tn_ctx *c, tn_block_fn fn, const void *arg, int nin, tn_tens
     }
     n->prev = c->tape, c->tape = n;
     return n->out;
+}
+
+tn_tensor *tn_block(tn_ctx *c, tn_block_fn fn, const void *arg, int nin, tn_tensor *const *in) {
+    TN_REQUIRE(nin <= TN_MAX_IN);
+    if (c->depth > 0) return fn(c, arg, in); /* blocks do not nest: the outer one already bounds the memory */
+    block_record now = {fn, arg, NULL, NULL};
+    tn_tensor *y = run_block(c, &now, nin, in);
+    if (c->after_block) c->after_block(c->after_block_arg);
+    return y;
 }

@@ -10,7 +10,8 @@
  * Memory: two spaces of bump memory. `step` lives until the caller releases it, `block` for one block. A block
  * (tn_block) is a function of tensors that is one entry of the tape. Kept, its activations stay in the step space;
  * checkpointed (Chen et al. 1604.06174), only its output stays and backward runs it again. Either way the gradients
- * inside it live in the block space and are gone after it, and the bits are the same. */
+ * inside it live in the block space and are gone after it, and the bits are the same. Where nothing is recorded, a
+ * model says with tn_scope_keep what it still needs, and the rest of the memory is used again. */
 #ifndef TN_TENSOR_H
 #define TN_TENSOR_H
 
@@ -48,7 +49,9 @@ typedef struct tn_ctx {
     int threads;
     bool use_ref;    /* compute every operator with ref/ in double (slow): the audit of the tuned kernels */
     bool record;     /* put operators on the tape */
-    bool checkpoint; /* blocks keep only their output and run again in backward */
+    /* A recorded block whose first input has at least so many elements keeps only its output and runs again in
+     * backward: 0 none, 1 all. The large images of a UNet are the cheapest to compute again for the memory they take. */
+    int64_t checkpoint;
     tn_space step, block, *cur;
     tn_node *tape; /* last recorded operator of the current block */
     int depth;     /* blocks around the current operator */
@@ -58,6 +61,9 @@ typedef struct tn_ctx {
     /* sees every operator (blocks apart, whose operators are seen) and the seconds it took; may be NULL */
     void (*profile)(void *arg, const tn_node *n, bool backward, double seconds);
     void *profile_arg;
+    /* called when a block has run, forward or backward: what only it used may be given back; may be NULL */
+    void (*after_block)(void *arg);
+    void *after_block_arg;
 } tn_ctx;
 
 /* A context with the best kernels and `threads` threads (0: all). Nothing is allocated yet. */
@@ -66,6 +72,9 @@ void tn_ctx_free(tn_ctx *c);
 /* Dry run: shapes only, nothing computed; peaks tell the memory that a real run takes. Call on a fresh context. */
 void tn_ctx_set_dry(tn_ctx *c);
 size_t tn_ctx_peak(const tn_ctx *c);
+/* Takes the memory of a run whose peaks are known (those of a dry run's spaces) in one piece each. What cannot be had
+ * shows in tn_ctx_status of the run. */
+void tn_ctx_reserve(tn_ctx *c, size_t step, size_t block);
 /* Forgets the tape and everything in both spaces, keeps the memory for the next step. Clears the sticky failure. */
 void tn_ctx_reset(tn_ctx *c);
 /* How every run starts: a reset, what to put on the tape (record), and room for the run's structs, taken before the
@@ -87,6 +96,14 @@ tn_tensor *tn_new(tn_ctx *c, tn_dtype dtype, int ndim, const int64_t *shape);
 tn_tensor *tn_leaf(tn_ctx *c, tn_dtype dtype, int ndim, const int64_t *shape, void *data, bool need);
 /* The same numbers under another shape of as many elements. */
 tn_tensor *tn_reshape(tn_ctx *c, tn_tensor *x, int ndim, const int64_t *shape);
+/* Scopes: a stack within the current space. tn_scope_keep says that of the tensors made since tn_scope_open only y, one of
+ * them, is still needed: where nothing is recorded, y moves down to where the scope began and all else is free. On a tape
+ * everything is needed, and nothing happens. Returns y, where it now is. */
+typedef struct tn_scope {
+    tn_mark data, structs;
+} tn_scope;
+tn_scope tn_scope_open(const tn_ctx *c);
+tn_tensor *tn_scope_keep(tn_ctx *c, tn_scope s, tn_tensor *y);
 /* Shows a tensor to the tracer under `prefix` + `name`. */
 void tn_trace(tn_ctx *c, const char *prefix, const char *name, const tn_tensor *t);
 
@@ -160,7 +177,7 @@ void tn_seed(tn_ctx *c, tn_tensor *out, const float *cotangent);
 /* Walks the tape backwards and forgets it. Gradients of leaves are in leaf->grad where leaf->grad_set. */
 void tn_backward(tn_ctx *c);
 
-/* A block: one entry of the tape that runs fn on its inputs. fn must be a pure function of arg (which outlives the
+/* A block: one entry of the tape that runs fn on its inputs; without a tape, a call of fn. fn must be a pure function of arg (which outlives the
  * step) and the inputs: every tensor that wants a gradient and is not a leaf with memory of its own comes in through
  * `in`. */
 typedef tn_tensor *(*tn_block_fn)(tn_ctx *c, const void *arg, tn_tensor *const *in);

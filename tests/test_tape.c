@@ -1,5 +1,5 @@
 /* The tape and its blocks: gradients with and without checkpointing are the same bits, views and repeated inputs add
- * up, dry runs predict the memory, and what nobody needs is not recorded. */
+ * up, dry runs predict the memory, what nobody needs is not recorded, and scopes give memory back where nothing is. */
 #include "tensor/op/ops.h"
 #include "tests/test.h"
 
@@ -47,7 +47,7 @@ static tn_tensor *build(tn_ctx *c, net *n) {
     return tn_mse(c, h, n->extra, NULL);
 }
 
-static tn_tensor *run(tn_ctx *c, net *n, bool checkpoint) {
+static tn_tensor *run(tn_ctx *c, net *n, int64_t checkpoint) {
     c->record = true, c->checkpoint = checkpoint;
     tn_tensor *loss = build(c, n);
     tn_seed(c, loss, NULL);
@@ -73,6 +73,14 @@ static void test_checkpoint(test_state *t) {
     }
     CHECKF(t, tn_ctx_peak(&again) < tn_ctx_peak(&kept), "checkpointing takes %zu bytes, the plain tape %zu",
            tn_ctx_peak(&again), tn_ctx_peak(&kept));
+    size_t all = tn_ctx_peak(&again);
+    for (int64_t from = B * L * C; from <= B * L * C + 1; from++) { /* the size of the blocks' input; one more */
+        tn_ctx some;
+        tn_ctx_init(&some, NULL, 2);
+        run(&some, &b, from);
+        CHECK(t, same_grad(a.x, b.x) && tn_ctx_peak(&some) == (from == B * L * C ? all : tn_ctx_peak(&kept)));
+        tn_ctx_free(&some);
+    }
     tn_ctx_free(&kept), tn_ctx_free(&again);
 }
 
@@ -144,6 +152,69 @@ static void test_not_recorded(test_state *t) {
     tn_ctx_free(&c);
 }
 
+/* x, then a chain of layers each of which drops what came before: as many bytes for eight layers as for two. */
+static tn_tensor *chain(tn_ctx *c, int layers, bool keep, int64_t n) {
+    tn_tensor *x = tn_new(c, TN_F32, 2, (int64_t[]){n, C});
+    for (int64_t i = 0; tn_live(c) && i < n * C; i++) tn_f32(x)[i] = (float)(i % 1000) / 1000.0f;
+    tn_scope s = tn_scope_open(c);
+    for (int i = 0; i < layers; i++) {
+        tn_tensor *y = tn_add(c, x, tn_gelu(c, tn_scale(c, x, 0.5f)));
+        x = keep ? tn_scope_keep(c, s, y) : y;
+    }
+    return x;
+}
+
+static void test_scopes(test_state *t) {
+    enum { ROWS = 1 << 16 }; /* 6 MiB: several pieces of a move, on several threads */
+    tn_ctx a, b, dry;
+    tn_ctx_init(&a, NULL, 3), tn_ctx_init(&b, NULL, 2), tn_ctx_init(&dry, NULL, 1);
+    tn_ctx_set_dry(&dry);
+    tn_tensor *kept = chain(&a, 8, true, ROWS), *all = chain(&b, 8, false, ROWS);
+    CHECK(t, memcmp(kept->data, all->data, (size_t)tn_numel(all) * sizeof(float)) == 0 && kept->shape[0] == ROWS);
+    size_t one = (size_t)ROWS * C * sizeof(float);
+    CHECKF(t, tn_ctx_peak(&a) == 5 * one, "eight layers took %zu tensors", tn_ctx_peak(&a) / one); /* two inputs, three made */
+    chain(&dry, 8, true, ROWS);
+    CHECK(t, tn_ctx_peak(&dry) == tn_ctx_peak(&a));
+    tn_ctx_reset(&a);
+    a.record = true; /* on a tape nothing is given back */
+    chain(&a, 8, true, ROWS);
+    CHECK(t, tn_ctx_peak(&a) == tn_ctx_peak(&b));
+    tn_ctx_free(&a), tn_ctx_free(&b), tn_ctx_free(&dry);
+    /* Where old and new place overlap the bytes arrive all the same; a view takes its data along. */
+    tn_ctx_init(&a, NULL, 2);
+    tn_ctx_reserve(&a, 2 * one, 0); /* one piece: the new place is at the mark */
+    tn_tensor *small = tn_new(&a, TN_F32, 1, (int64_t[]){16});
+    tn_scope s = tn_scope_open(&a);
+    tn_new(&a, TN_F32, 1, (int64_t[]){32});
+    tn_tensor *y = tn_new(&a, TN_F32, 2, (int64_t[]){ROWS, C});
+    for (int64_t i = 0; i < tn_numel(y); i++) tn_f32(y)[i] = (float)i;
+    y = tn_scope_keep(&a, s, tn_reshape(&a, y, 3, (int64_t[]){2, ROWS / 2, C}));
+    bool same = y->ndim == 3 && !y->base;
+    for (int64_t i = 0; i < tn_numel(y) && same; i++) same = tn_f32(y)[i] == (float)i;
+    CHECK(t, same && (char *)y->data == (char *)small->data + 64);
+    tn_ctx_free(&a);
+}
+
+/* The last call that it counts happens after the last block of the backward pass. */
+static void count_block(void *arg) { ++*(int *)arg; }
+
+static void test_after_block(test_state *t) {
+    tn_ctx c;
+    net n;
+    int count = 0;
+    tn_ctx_init(&c, NULL, 1);
+    c.after_block = count_block, c.after_block_arg = &count;
+    build(&c, &n);
+    CHECK(t, count == LAYERS);
+    for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
+        count = 0;
+        tn_ctx_reset(&c);
+        run(&c, &n, checkpoint);
+        CHECKF(t, count == 2 * LAYERS, "after_block was called %d times", count);
+    }
+    tn_ctx_free(&c);
+}
+
 static void test_out_of_memory(test_state *t) {
     tn_ctx c;
     tn_err err;
@@ -162,5 +233,7 @@ void test_main(test_state *t) {
     if (test_section(t, "direction")) test_direction(t);
     if (test_section(t, "dry run")) test_dry(t);
     if (test_section(t, "not recorded")) test_not_recorded(t);
+    if (test_section(t, "scopes")) test_scopes(t);
+    if (test_section(t, "after each block")) test_after_block(t);
     if (test_section(t, "out of memory")) test_out_of_memory(t);
 }

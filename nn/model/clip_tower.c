@@ -53,9 +53,10 @@ static tn_tensor *layer(tn_ctx *c, const void *arg, tn_tensor *const *in) {
 }
 
 tn_tensor *nn_tower_forward(tn_ctx *c, const nn_clip_layer *layers, tn_tensor *x, const char *trace_prefix) {
+    tn_scope s = tn_scope_open(c);
     nn_trace_at(c, trace_prefix, "hidden_states", 0, x);
     for (int64_t i = 0; i < layers->t->layers; i++) {
-        x = tn_block(c, layer, &layers[i], 1, &x);
+        x = tn_scope_keep(c, s, tn_block(c, layer, &layers[i], 1, &x));
         nn_trace_at(c, trace_prefix, "hidden_states", i + 1, x);
     }
     return x;

@@ -145,7 +145,10 @@ typedef struct pass {
     tn_tensor *time; /* embedding after SiLU, which every residual block would apply first */
     const nn_unet_text *text;
     int transformers; /* that have run */
-    tn_tensor *skip[MAX_SKIPS];
+    struct skip {
+        tn_tensor *x;
+        tn_scope scope; /* x is the first that was made in it */
+    } skip[MAX_SKIPS];
     int n;
 } pass;
 
@@ -163,17 +166,28 @@ static tn_tensor *embed_time(tn_ctx *c, const nn_unet *m, tn_tensor *timestep) {
 
 static tn_tensor *run_layer(tn_ctx *c, pass *p, const level *l, int64_t j, bool attention, tn_tensor *x,
                             tn_tensor *skip) {
-    x = nn_resnet_forward(c, &l->resnets[j], x, p->time, skip);
+    tn_scope s = tn_scope_open(c);
+    x = tn_scope_keep(c, s, nn_resnet_forward(c, &l->resnets[j], x, p->time, skip));
     return attention ? nn_transformer_forward(c, &l->attentions[j], x, &p->text->kv[p->transformers++]) : x;
 }
 
+/* Skips are a stack, and so is the memory of a run without a tape: on the way down each layer leaves its output on top,
+ * on the way up its output takes the place of the skip that it used. */
+static tn_tensor *push(tn_ctx *c, pass *p, tn_scope scope, tn_tensor *x) {
+    p->skip[p->n++] = (struct skip){x = tn_scope_keep(c, scope, x), scope};
+    return x;
+}
+
 static tn_tensor *go_down(tn_ctx *c, const nn_unet *m, pass *p, tn_tensor *x) {
-    p->skip[p->n++] = x;
     for (int i = 0; i < p->cfg->nblocks; i++) {
-        for (int64_t j = 0; j < p->cfg->layers[i]; j++)
-            p->skip[p->n++] = x = run_layer(c, p, &m->down[i], j, p->cfg->down_attention[i], x, NULL);
-        if (i + 1 < p->cfg->nblocks)
-            p->skip[p->n++] = x = nn_downsample(c, &m->down[i].sampler, x, p->cfg->downsample_padding);
+        for (int64_t j = 0; j < p->cfg->layers[i]; j++) {
+            tn_scope s = tn_scope_open(c);
+            x = push(c, p, s, run_layer(c, p, &m->down[i], j, p->cfg->down_attention[i], x, NULL));
+        }
+        if (i + 1 < p->cfg->nblocks) {
+            tn_scope s = tn_scope_open(c);
+            x = push(c, p, s, nn_downsample(c, &m->down[i].sampler, x, p->cfg->downsample_padding));
+        }
         nn_trace_at(c, "", "down_blocks", i, x);
     }
     return x;
@@ -182,11 +196,16 @@ static tn_tensor *go_down(tn_ctx *c, const nn_unet *m, pass *p, tn_tensor *x) {
 static tn_tensor *go_up(tn_ctx *c, const nn_unet *m, pass *p, tn_tensor *x) {
     for (int i = 0; i < p->cfg->nblocks; i++) {
         int at = p->cfg->nblocks - 1 - i;
-        for (int64_t j = 0; j <= p->cfg->layers[at]; j++)
-            x = run_layer(c, p, &m->up[i], j, p->cfg->up_attention[i], x, p->skip[--p->n]);
+        struct skip last = {NULL, {{0}, {0}}};
+        for (int64_t j = 0; j <= p->cfg->layers[at]; j++) {
+            last = p->skip[--p->n];
+            x = run_layer(c, p, &m->up[i], j, p->cfg->up_attention[i], x, last.x);
+            x = tn_scope_keep(c, last.scope, x);
+        }
         if (i + 1 < p->cfg->nblocks) {
-            const tn_tensor *next = p->skip[p->n - 1]; /* twice as large, or one less where a size was odd */
+            const tn_tensor *next = p->skip[p->n - 1].x; /* twice as large, or one less where a size was odd */
             x = nn_upsample(c, &m->up[i].sampler, x, next->shape[2], next->shape[3]);
+            x = tn_scope_keep(c, last.scope, x);
         }
         nn_trace_at(c, "", "up_blocks", i, x);
     }
@@ -221,11 +240,13 @@ tn_tensor *nn_unet_denoise(tn_ctx *c, const nn_unet *m, tn_tensor *sample, tn_te
     pass p = {.cfg = &m->cfg, .text = text};
     p.time = tn_silu(c, embed_time(c, m, timestep));
     tn_tensor *x = m->cfg.center_input_sample ? centre(c, sample) : sample;
-    x = nn_conv_forward(c, &m->conv_in, x);
+    tn_scope s = tn_scope_open(c);
+    x = push(c, &p, s, nn_conv_forward(c, &m->conv_in, x));
     tn_trace(c, "", "conv_in", x);
     x = go_down(c, m, &p, x);
+    s = tn_scope_open(c);
     x = run_layer(c, &p, &m->mid, 0, true, x, NULL);
-    x = run_layer(c, &p, &m->mid, 1, false, x, NULL);
+    x = tn_scope_keep(c, s, run_layer(c, &p, &m->mid, 1, false, x, NULL));
     tn_trace(c, "", "mid_block", x);
     x = go_up(c, m, &p, x);
     x = tn_group_norm(c, x, nn_w(&m->norm_out.w), nn_w(&m->norm_out.b), (int)m->cfg.groups, m->cfg.norm_eps, true);

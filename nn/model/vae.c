@@ -162,15 +162,17 @@ void nn_vae_free(nn_vae *m) {
 
 /* ---- forward ---- */
 
-static tn_tensor *mid_block(tn_ctx *c, const tower *t, const nn_vae_config *cfg, tn_tensor *x) {
-    x = nn_resnet_forward(c, &t->mid[0], x, NULL, NULL);
-    if (cfg->mid_attention) x = nn_image_attention_forward(c, &t->attention, x);
-    return nn_resnet_forward(c, &t->mid[1], x, NULL, NULL);
+/* Each layer's output takes the place of its input, the first since `s`: at 512 x 512 one of them is 134 MB. */
+static tn_tensor *mid_block(tn_ctx *c, const tower *t, const nn_vae_config *cfg, tn_scope s, tn_tensor *x) {
+    x = tn_scope_keep(c, s, nn_resnet_forward(c, &t->mid[0], x, NULL, NULL));
+    if (cfg->mid_attention) x = tn_scope_keep(c, s, nn_image_attention_forward(c, &t->attention, x));
+    return tn_scope_keep(c, s, nn_resnet_forward(c, &t->mid[1], x, NULL, NULL));
 }
 
 /* The layers of one level, without its sampler. */
-static tn_tensor *run_level(tn_ctx *c, const level *l, int64_t layers, tn_tensor *x) {
-    for (int64_t j = 0; j < layers; j++) x = nn_resnet_forward(c, &l->resnets[j], x, NULL, NULL);
+static tn_tensor *run_level(tn_ctx *c, const level *l, int64_t layers, tn_scope s, tn_tensor *x) {
+    for (int64_t j = 0; j < layers; j++)
+        x = tn_scope_keep(c, s, nn_resnet_forward(c, &l->resnets[j], x, NULL, NULL));
     return x;
 }
 
@@ -181,14 +183,15 @@ static tn_tensor *output(tn_ctx *c, const tower *t, const nn_vae_config *cfg, tn
 
 tn_tensor *nn_vae_encode(tn_ctx *c, const nn_vae *m, tn_tensor *image) {
     const tower *t = &m->encoder;
+    tn_scope s = tn_scope_open(c);
     tn_tensor *x = nn_conv_forward(c, &t->conv_in, image);
     tn_trace(c, "encoder.", "conv_in", x);
     for (int i = 0; i < m->cfg.nblocks; i++) {
-        x = run_level(c, &t->levels[i], m->cfg.layers_per_block, x);
-        if (i + 1 < m->cfg.nblocks) x = nn_downsample(c, &t->levels[i].sampler, x, 0);
+        x = run_level(c, &t->levels[i], m->cfg.layers_per_block, s, x);
+        if (i + 1 < m->cfg.nblocks) x = tn_scope_keep(c, s, nn_downsample(c, &t->levels[i].sampler, x, 0));
         nn_trace_at(c, "encoder.", "down_blocks", i, x);
     }
-    x = mid_block(c, t, &m->cfg, x);
+    x = mid_block(c, t, &m->cfg, s, x);
     tn_trace(c, "encoder.", "mid_block", x);
     x = output(c, t, &m->cfg, x);
     if (m->cfg.quant_conv) x = nn_conv_forward(c, &m->quant, x);
@@ -205,16 +208,20 @@ tn_tensor *nn_vae_logvar(tn_ctx *c, tn_tensor *moments) {
 
 tn_tensor *nn_vae_decode(tn_ctx *c, const nn_vae *m, tn_tensor *latent) {
     const tower *t = &m->decoder;
+    tn_scope s = tn_scope_open(c);
     tn_tensor *x = latent;
     if (m->cfg.post_quant_conv) x = nn_conv_forward(c, &m->post_quant, x);
     tn_trace(c, "", "post_quant_conv", x);
     x = nn_conv_forward(c, &t->conv_in, x);
     tn_trace(c, "decoder.", "conv_in", x);
-    x = mid_block(c, t, &m->cfg, x);
+    x = mid_block(c, t, &m->cfg, s, x);
     tn_trace(c, "decoder.", "mid_block", x);
     for (int i = 0; i < m->cfg.nblocks; i++) {
-        x = run_level(c, &t->levels[i], m->cfg.layers_per_block + 1, x);
-        if (i + 1 < m->cfg.nblocks) x = nn_upsample(c, &t->levels[i].sampler, x, 2 * x->shape[2], 2 * x->shape[3]);
+        x = run_level(c, &t->levels[i], m->cfg.layers_per_block + 1, s, x);
+        if (i + 1 < m->cfg.nblocks) {
+            x = nn_upsample(c, &t->levels[i].sampler, x, 2 * x->shape[2], 2 * x->shape[3]);
+            x = tn_scope_keep(c, s, x);
+        }
         nn_trace_at(c, "decoder.", "up_blocks", i, x);
     }
     return output(c, t, &m->cfg, x);

@@ -261,6 +261,14 @@ void tn_st_close(tn_st *st) {
     free(st);
 }
 
+void tn_st_rest(const tn_st *st) { tn_map_rest(&st->priv->map); }
+
+bool tn_st_is_mapped(const tn_st *st, const void *p) {
+    const tn_map *m = &st->priv->map;
+    uintptr_t at = (uintptr_t)p, from = (uintptr_t)m->data;
+    return m->mapped && at >= from && at - from < m->len;
+}
+
 const tn_st_tensor *tn_st_find(const tn_st *st, const char *name) { return tn_strmap_get(&st->priv->by_name, name); }
 
 const char *tn_st_meta(const tn_st *st, const char *key) {

@@ -77,6 +77,9 @@ int tn_st_open(const char *path, int flags, tn_st **out, tn_err *err);
 /* The same for bytes in memory, which must outlive *out. `name` stands for the path in messages. */
 int tn_st_parse(const void *bytes, size_t len, const char *name, tn_st **out, tn_err *err);
 void tn_st_close(tn_st *st);                                       /* NULL is fine */
+/* The memory of a mapped file's data goes back to the system, as tn_map_rest; and whether p points into such data. */
+void tn_st_rest(const tn_st *st);
+bool tn_st_is_mapped(const tn_st *st, const void *p);
 const tn_st_tensor *tn_st_find(const tn_st *st, const char *name); /* hashed; NULL where absent */
 const char *tn_st_meta(const tn_st *st, const char *key);          /* a value of __metadata__; NULL where absent */
 

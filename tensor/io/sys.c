@@ -1,5 +1,7 @@
 /* Two systems: POSIX, and plain C99 for everything else, which reads and writes but neither maps nor lists folders. */
 #define _FILE_OFFSET_BITS 64 /* before any header: files beyond 2 GiB on 32-bit machines */
+#define _DEFAULT_SOURCE      /* madvise, which POSIX lacks; under its other name on macOS */
+#define _DARWIN_C_SOURCE
 
 #include "tensor/io/sys.h"
 
@@ -108,6 +110,14 @@ void tn_map_close(tn_map *map) {
     else
         free((void *)(uintptr_t)map->data);
     memset(map, 0, sizeof *map);
+}
+
+void tn_map_rest(const tn_map *map) {
+#ifdef MADV_DONTNEED
+    if (map->mapped) madvise((void *)(uintptr_t)map->data, map->len, MADV_DONTNEED);
+#else
+    (void)map;
+#endif
 }
 
 int tn_read_file(const char *path, size_t cap, char **data, size_t *len, tn_err *err) {
@@ -297,9 +307,9 @@ double tn_clock(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* A line "NAME:   1234 kB" of Linux's /proc/self/status, in bytes; 0 where there is none. */
-static size_t proc_status(const char *name) {
-    FILE *f = fopen("/proc/self/status", "r");
+/* A line "NAME:   1234 kB" of one of Linux's files on memory, in bytes; 0 where there is none. */
+static size_t proc_bytes(const char *path, const char *name) {
+    FILE *f = fopen(path, "r");
     char line[256];
     unsigned long kib = 0;
     while (f && fgets(line, sizeof line, f))
@@ -308,11 +318,13 @@ static size_t proc_status(const char *name) {
     return (size_t)kib * 1024;
 }
 
-size_t tn_rss_now(void) { return proc_status("VmRSS:"); }
+size_t tn_rss_now(void) { return proc_bytes("/proc/self/status", "VmRSS:"); }
+
+size_t tn_memory_free(void) { return proc_bytes("/proc/meminfo", "MemAvailable:"); }
 
 /* On Linux getrusage also counts what the parent had before exec; the status file does not. */
 size_t tn_rss_peak(void) {
-    size_t peak = proc_status("VmHWM:");
+    size_t peak = proc_bytes("/proc/self/status", "VmHWM:");
     struct rusage usage;
     if (peak || getrusage(RUSAGE_SELF, &usage) != 0) return peak;
 #ifdef __APPLE__
@@ -387,6 +399,8 @@ int tn_map_open(const char *path, int flags, tn_map *map, tn_err *err) {
     map->data = (const unsigned char *)data;
     return 0;
 }
+
+void tn_map_rest(const tn_map *map) { (void)map; }
 
 void tn_map_close(tn_map *map) {
     free((void *)(uintptr_t)map->data);
@@ -471,6 +485,7 @@ bool tn_exists(const char *path) {
 bool tn_is_dir(const char *path) { return (void)path, false; }
 double tn_clock(void) { return (double)clock() / CLOCKS_PER_SEC; }
 size_t tn_rss_now(void) { return 0; }
+size_t tn_memory_free(void) { return 0; }
 size_t tn_rss_peak(void) { return 0; }
 uint64_t tn_entropy(void) { return (uint64_t)time(NULL) * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)clock(); }
 long tn_pid(void) { return 0; }

@@ -20,6 +20,9 @@ typedef struct tn_map {
 enum { TN_MAP_COPY = 1 };
 int tn_map_open(const char *path, int flags, tn_map *map, tn_err *err);
 void tn_map_close(tn_map *map); /* a zeroed map is fine */
+/* Gives the memory that a mapped file takes back to the system. The bytes stay where they are, to be had from the
+ * system's cache of the file, or from the disk, when they are next looked at. */
+void tn_map_rest(const tn_map *map);
 
 /* Reads a whole file of at most cap bytes into *data (caller frees; one NUL is added after the end). */
 int tn_read_file(const char *path, size_t cap, char **data, size_t *len, tn_err *err);
@@ -54,6 +57,7 @@ bool tn_is_dir(const char *path);
 double tn_clock(void);    /* seconds since some moment, never backwards where the system offers that */
 size_t tn_rss_peak(void); /* bytes of memory: the most this process had, and has; 0 where unknown */
 size_t tn_rss_now(void);
+size_t tn_memory_free(void); /* bytes that the system could give without swapping; 0 where unknown */
 uint64_t tn_entropy(void); /* an unpredictable seed; the one function whose result is not to be reproduced */
 long tn_pid(void);
 bool tn_is_tty(int fd);    /* 0 stdin, 1 stdout, 2 stderr */
