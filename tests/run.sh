@@ -4,7 +4,7 @@
 # fails.
 B=${B:-build}
 # Waiting threads soon sleep, as the program has it: the tests share the machine with whatever else runs on it.
-OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-20000}
+OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-50000}
 export OMP_WAIT_POLICY GOMP_SPINCOUNT
 passed=0 failed=0
 for t in "$B"/tests/test_* tests/cli_*.sh; do

@@ -4,7 +4,7 @@ O=$B/oneword
 F=$B/tests/forge
 W=testdata/world
 T=$B/test-tmp/$(basename "$0" .sh)
-OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-20000} # threads that wait soon sleep
+OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-50000} # threads that wait soon sleep
 export OMP_WAIT_POLICY GOMP_SPINCOUNT
 rm -rf "$T" && mkdir -p "$T" || exit 2
 passed=0 failed=0

@@ -364,6 +364,27 @@ static void run_basic(const tn_kernels *k, int64_t n, const float *a, const floa
     k->mul(n, a, b, out + 6 * n, 0);
 }
 
+/* Columns of x [rows][n + 3], each one chain of additions: exactly that, on every instruction set. */
+static void column_sums(test_state *t, int64_t rows, int64_t n) {
+    int64_t ld = n + 3;
+    float *x = random_buffer(rows * ld), *start = random_buffer(n), *want = buffer(n);
+    for (int acc = 0; acc < 2; acc++) {
+        for (int64_t j = 0; j < n; j++) {
+            want[j] = acc ? start[j] : 0.0f;
+            for (int64_t i = 0; i < rows; i++) want[j] += x[i * ld + j];
+        }
+        for (int s = 0; s < n_sets; s++) {
+            float *y = buffer(n);
+            memcpy(y, start, (size_t)n * sizeof *y);
+            sets[s]->column_sum(rows, n, x, ld, y, acc);
+            CHECKF(t, !memcmp(y, want, (size_t)n * sizeof *y) && canaries_alive(y, n), "%s: sums of %d x %d, acc %d", sets[s]->name,
+                   (int)rows, (int)n, acc);
+            release(y);
+        }
+    }
+    release(x), release(start), release(want);
+}
+
 static void basic_cases(test_state *t) {
     static const int64_t sizes[] = {0, 1, 15, 16, 17, 100, 1024, 1025, 5000};
     for (size_t z = 0; z < sizeof sizes / sizeof sizes[0]; z++) {
@@ -474,6 +495,7 @@ void test_main(test_state *t) {
     if (test_section(t, "order of a chain")) matmul_order(t);
     if (test_section(t, "conv")) conv_cases(t);
     if (test_section(t, "elementwise and reductions")) basic_cases(t);
+    if (test_section(t, "column sums")) column_sums(t, 1, 1), column_sums(t, 5, 64), column_sums(t, 33, 150);
     if (test_section(t, "widen")) widen_cases(t);
     if (test_section(t, "adamw")) adamw_case(t);
     printf("digest %016llx over", (unsigned long long)digest);

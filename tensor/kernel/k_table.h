@@ -31,6 +31,7 @@
     X(void, axpby, (int64_t n, float a, const float *x, float b, const float *y, float *z)) \
     X(void, mul, (int64_t n, const float *a, const float *b, float *y, int acc)) \
     X(void, widen, (int64_t n, const void *x, tn_dtype type, float *y)) \
+    X(void, column_sum, (int64_t rows, int64_t n, const float *x, int64_t ld, float *y, int acc)) \
     X(float, sum, (int64_t n, const float *x)) \
     X(float, dot, (int64_t n, const float *a, const float *b)) \
     X(float, sum_sq_diff, (int64_t n, const float *a, const float *b, const float *w)) \

@@ -153,6 +153,8 @@ typedef struct tn_kernels {
     void (*axpby)(int64_t n, float a, const float *x, float b, const float *y, float *z);
     void (*mul)(int64_t n, const float *a, const float *b, float *y, int acc);  /* y (+)= a * b */
     void (*widen)(int64_t n, const void *x, tn_dtype type, float *y);           /* F16, BF16, F32 to F32, exact */
+    /* y[j] (+)= x[0][j] + x[1][j] + ..: one chain for each of n columns of x [rows][ld] */
+    void (*column_sum)(int64_t rows, int64_t n, const float *x, int64_t ld, float *y, int acc);
     /* Reductions in the fixed order of simd.h: 16 lanes over n in order, then the tree. */
     float (*sum)(int64_t n, const float *x);
     float (*dot)(int64_t n, const float *a, const float *b);

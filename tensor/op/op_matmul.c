@@ -65,7 +65,7 @@ static void linear_forward(tn_ctx *c, tn_node *n) {
     run(c, &p);
 }
 
-/* db[j] = sum over tokens of dy[i,j]: a chain over i. Tasks own pieces of columns. */
+/* db[j] = sum over tokens of dy[i,j]: a chain over i. Tasks own 64 columns. */
 typedef struct bias_sum {
     const tn_kernels *k;
     const float *dy;
@@ -74,14 +74,13 @@ typedef struct bias_sum {
     int acc;
 } bias_sum;
 
-static void sum_columns(void *arg, int64_t from, int64_t count) {
+enum { COLUMNS = 64 };
+
+static void sum_columns(void *arg, int64_t task, int worker) {
     const bias_sum *s = arg;
-    for (int64_t j = from; j < from + count; j++) {
-        if (!s->acc) s->db[j] = 0.0f;
-    }
-    for (int64_t i = 0; i < s->l.N; i++) {
-        for (int64_t j = from; j < from + count; j++) s->db[j] += s->dy[i * s->l.O + j];
-    }
+    int64_t j = task * COLUMNS, left = s->l.O - j;
+    (void)worker;
+    s->k->column_sum(s->l.N, left < COLUMNS ? left : COLUMNS, s->dy + j, s->l.O, s->db + j, s->acc);
 }
 
 /* The same of images: channel by channel, the images in order. */
@@ -98,12 +97,10 @@ static void bias_gradient(tn_ctx *c, tn_node *n, layer l) {
     bias_sum s = {.k = c->k, .dy = n->out->grad, .l = l};
     s.db = tn_din(n, 2, &s.acc);
     if (!s.db || !tn_live(c)) return;
-    if (n->a.tb) {
-        tn_parallel_for(tn_threads_for(c->threads, 0.25 * (double)tn_numel(n->out)), l.O, sum_channel, &s);
-    } else {
-        s.l.N *= l.images;
-        tn_elementwise(c, l.O, sum_columns, &s);
-    }
+    int threads = tn_threads_for(c->threads, 0.1 * (double)tn_numel(n->out));
+    s.l.N *= n->a.tb ? 1 : l.images;
+    if (n->a.tb) tn_parallel_for(threads, l.O, sum_channel, &s);
+    else tn_parallel_for(threads, (l.O + COLUMNS - 1) / COLUMNS, sum_columns, &s);
 }
 
 /* dw[O,K] = dy[N,O]^T x[N,K], image after image. */

@@ -41,7 +41,24 @@ tn_tensor *tn_timestep_embedding(tn_ctx *c, tn_tensor *t, int64_t dim, bool flip
     return tn_apply(c, &tn_op_timestep_embedding, &a, 1, &t);
 }
 
+/* Everything that one step of AdamW shares among its elements. */
+typedef struct adamw {
+    const tn_kernels *k;
+    const tn_adamw_config *cfg;
+    double lr, step_size, sqrt_bc2;
+    float *p, *m, *v;
+    const float *g;
+} adamw;
+
+static void adamw_range(void *arg, int64_t i, int64_t n) {
+    const adamw *s = arg;
+    const tn_adamw_config *cfg = s->cfg;
+    s->k->adamw(n, s->p + i, s->g + i, s->m + i, s->v + i, s->lr, cfg->beta1, cfg->beta2, cfg->eps, cfg->weight_decay,
+                s->step_size, s->sqrt_bc2);
+}
+
 void tn_adamw(tn_ctx *c, const tn_adamw_config *cfg, double lr, int64_t t, int64_t n, float *p, const float *g, float *m, float *v) {
     double bc1 = 1.0 - tn_pow(cfg->beta1, (double)t), bc2 = 1.0 - tn_pow(cfg->beta2, (double)t);
-    c->k->adamw(n, p, g, m, v, lr, cfg->beta1, cfg->beta2, cfg->eps, cfg->weight_decay, lr / bc1, sqrt(bc2));
+    adamw s = {c->k, cfg, lr, lr / bc1, sqrt(bc2), p, m, v, g};
+    tn_elementwise(c, n, adamw_range, &s);
 }
