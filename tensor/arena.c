@@ -1,9 +1,10 @@
 #include "tensor/arena.h"
 
+#include "tensor/io/sys.h"
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { ALIGN = 64, FIRST_CHUNK = 1 << 16 };
+enum { ALIGN = 64, FIRST_CHUNK = 1 << 16, LARGE_CHUNK = 2 * TN_HUGE_PAGE };
 
 struct tn_chunk {
     tn_chunk *next;
@@ -13,16 +14,19 @@ struct tn_chunk {
 
 static const char nowhere[ALIGN]; /* what counting and failed arenas hand out; a write would be fatal */
 
-/* A new chunk after the current one, or NULL. Chunks grow with the arena, so their number stays logarithmic. */
+/* A new chunk after the current one, or NULL. Chunks grow with the arena, so their number stays logarithmic. Large ones
+ * consist of whole huge pages; what is never touched of them costs nothing. */
 static tn_chunk *chunk_new(tn_arena *a, size_t bytes) {
-    size_t size = a->used > FIRST_CHUNK ? a->used : FIRST_CHUNK;
+    size_t size = a->used > FIRST_CHUNK ? a->used : FIRST_CHUNK, align = ALIGN;
     if (size < bytes) size = bytes;
-    if (size > SIZE_MAX - sizeof(tn_chunk) - ALIGN) return NULL;
-    tn_chunk *c = malloc(sizeof *c + ALIGN + size);
+    if (size > SIZE_MAX - sizeof(tn_chunk) - 2 * (size_t)TN_HUGE_PAGE) return NULL;
+    if (size >= LARGE_CHUNK) align = TN_HUGE_PAGE, size = (size + align - 1) / align * align;
+    tn_chunk *c = malloc(sizeof *c + align + size);
     if (!c) return NULL;
     c->size = size, c->used = 0;
     uintptr_t p = (uintptr_t)(c + 1);
-    c->base = (unsigned char *)(c + 1) + (ALIGN - p % ALIGN) % ALIGN;
+    c->base = (unsigned char *)(c + 1) + (align - p % align) % align;
+    if (align == TN_HUGE_PAGE) tn_prefer_huge_pages(c->base, size);
     tn_chunk **link = a->current ? &a->current->next : &a->first;
     c->next = *link;
     *link = c;

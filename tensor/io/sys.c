@@ -334,6 +334,15 @@ size_t tn_rss_peak(void) {
 #endif
 }
 
+/* Linux maps pages of TN_HUGE_PAGE bytes where a program asks for them ("madvise", the usual setting). A refusal changes nothing. */
+void tn_prefer_huge_pages(void *p, size_t n) {
+#ifdef MADV_HUGEPAGE
+    if (madvise(p, n, MADV_HUGEPAGE) != 0) errno = 0;
+#else
+    (void)p, (void)n;
+#endif
+}
+
 uint64_t tn_entropy(void) {
     uint64_t seed = 0;
     int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
@@ -487,6 +496,7 @@ double tn_clock(void) { return (double)clock() / CLOCKS_PER_SEC; }
 size_t tn_rss_now(void) { return 0; }
 size_t tn_memory_free(void) { return 0; }
 size_t tn_rss_peak(void) { return 0; }
+void tn_prefer_huge_pages(void *p, size_t n) { (void)p, (void)n; }
 uint64_t tn_entropy(void) { return (uint64_t)time(NULL) * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)clock(); }
 long tn_pid(void) { return 0; }
 bool tn_is_tty(int fd) { return (void)fd, false; }

@@ -18,6 +18,8 @@
  *   v_loadn, v_storen touch the first n of 0..16 elements only; the other lanes are loaded as 0. v_first(n): their mask.
  *   v_reduce_add is one fixed tree: lane i with lane i+8, then +4, +2, +1. v_reduce_max is the same tree of v_max.
  *   v_interleave: the 32 elements a0 b0 a1 b1 ... as two vectors; v_deinterleave: its inverse.
+ *   v_ldexp(x, n) = x 2^n for integral n of -252..252, rounded once: to a subnormal, 0 or infinity where it comes to that.
+ *   x is 0, NaN, or of size 2^-60..2^60. It wants n as a float.
  *   v_transpose: 16 vectors as a 16x16 matrix, in place. v_transpose_rows: only the first `rows` vectors matter; in the
  *   result, lanes beyond `rows` may be anything.
  *   Loads and stores need the alignment of their element only. */
@@ -100,6 +102,8 @@ static inline v16i v_bits(v16 a) { return _mm512_castps_si512(a); }
 static inline v16 v_float(v16i a) { return _mm512_castsi512_ps(a); }
 static inline v16i v_to_int(v16 a) { return _mm512_cvtps_epi32(a); }
 static inline v16 v_from_int(v16i a) { return _mm512_cvtepi32_ps(a); }
+
+static inline v16 v_ldexp(v16 x, v16 n) { return _mm512_scalef_ps(x, n); }
 
 static inline v16m v_lt(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 static inline v16m v_le(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
@@ -583,6 +587,15 @@ static inline void v_transpose(v16 r[16]) { v_transpose_rows(r, 16); }
 static inline v16 v_copysign(v16 mag, v16 sign) {
     return v_float(vi_or(vi_and(v_bits(mag), vi_set1(INT32_MAX)), vi_and(v_bits(sign), vi_set1(INT32_MIN))));
 }
+
+#if !defined(TN_ISA_avx512)
+/* In two steps, so that n may leave the range of exponents and only the last step rounds. */
+static inline v16 v_ldexp(v16 x, v16 n) {
+    v16i whole = v_to_int(n), half = vi_sar(whole, 1), bias = vi_set1(127);
+    x = v_mul(x, v_float(vi_shl(vi_add(half, bias), 23)));
+    return v_mul(x, v_float(vi_shl(vi_add(vi_sub(whole, half), bias), 23)));
+}
+#endif
 
 static inline size_t dtype_size(tn_dtype type) { return type == TN_F32 ? 4 : 2; }
 

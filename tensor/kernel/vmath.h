@@ -31,8 +31,7 @@
  * it is multiplied with below; |lo| is far below 1 and carries what rounding took from hi. Reduction: r = x - n log 2
  * in two parts (Cody and Waite 1980), the first exact; then 1 + r + r^2 P(r). */
 typedef struct v_power {
-    v16 p;
-    v16i n;
+    v16 p, n;
 } v_power;
 
 V_INLINE v_power v_exp_parts(v16 hi, v16 lo) {
@@ -46,21 +45,13 @@ V_INLINE v_power v_exp_parts(v16 hi, v16 lo) {
     p = v_fma(p, r, v_set1(0x1.555486p-3f));
     p = v_fma(p, r, v_set1(0.5f));
     p = v_add(big, v_fma(v_mul(p, r), r, lo)); /* not r + ...: its rounding error would remain */
-    v_power e = {v_add(v_set1(1.0f), p), v_to_int(n)};
+    v_power e = {v_add(v_set1(1.0f), p), n};
     return e;
-}
-
-/* x 2^n in two steps, so that n may leave the range of exponents and only the last step rounds (to a subnormal or
- * infinity). */
-V_INLINE v16 v_scale(v16 x, v16i n) {
-    v16i half = vi_sar(n, 1), bias = vi_set1(127);
-    x = v_mul(x, v_float(vi_shl(vi_add(half, bias), 23)));
-    return v_mul(x, v_float(vi_shl(vi_add(vi_sub(n, half), bias), 23)));
 }
 
 V_INLINE v16 v_exp(v16 x) {
     v_power e = v_exp_parts(x, v_zero());
-    return v_scale(e.p, e.n);
+    return v_ldexp(e.p, e.n);
 }
 
 /* ---- log ---- */
@@ -132,7 +123,7 @@ typedef struct v_logistic {
 
 V_INLINE v_logistic v_logistic_of(v16 z_hi, v16 z_lo) {
     v_power e = v_exp_parts(v_neg(z_hi), v_neg(z_lo));
-    v_logistic l = {e, v_add(v_set1(1.0f), v_scale(e.p, e.n))};
+    v_logistic l = {e, v_add(v_set1(1.0f), v_ldexp(e.p, e.n))};
     return l;
 }
 
@@ -144,25 +135,25 @@ V_INLINE v16 v_bounded_abs(v16 x) { return v_min(v_set1(120.0f), v_abs(x)); }
 
 V_INLINE v16 v_sigmoid(v16 x) {
     v_power e = v_exp_parts(v_neg(v_abs(x)), v_zero());
-    v16 small = v_scale(e.p, e.n), one = v_set1(1.0f);
+    v16 small = v_ldexp(e.p, e.n), one = v_set1(1.0f);
     return v_div(v_select(v_lt(x, v_zero()), small, one), v_add(one, small));
 }
 
 V_INLINE v16 v_sigmoid_grad(v16 x) {
     v_logistic l = v_logistic_of(v_abs(x), v_zero());
-    return v_scale(v_div(l.e.p, v_mul(l.sum, l.sum)), l.e.n);
+    return v_ldexp(v_div(l.e.p, v_mul(l.sum, l.sum)), l.e.n);
 }
 
 /* max(x, 0) - |x| sigmoid(-z), z in two parts: z = |x| gives SiLU, z = 1.702 |x| QuickGELU. */
 V_INLINE v16 v_silu_parts(v16 x, v16 z_hi, v16 z_lo) {
     v_logistic l = v_logistic_of(z_hi, z_lo);
-    return v_sub(v_positive(x), v_scale(v_div(v_mul(v_bounded_abs(x), l.e.p), l.sum), l.e.n));
+    return v_sub(v_positive(x), v_ldexp(v_div(v_mul(v_bounded_abs(x), l.e.p), l.sum), l.e.n));
 }
 
 /* silu'(z) or silu'(-z) by the sign of x, z in two parts. */
 V_INLINE v16 v_silu_grad_parts(v16 x, v16 z_hi, v16 z_lo) {
     v_logistic l = v_logistic_of(z_hi, z_lo);
-    v16 t = v_scale(v_div(v_mul(v_sub(l.sum, z_hi), l.e.p), v_mul(l.sum, l.sum)), l.e.n);
+    v16 t = v_ldexp(v_div(v_mul(v_sub(l.sum, z_hi), l.e.p), v_mul(l.sum, l.sum)), l.e.n);
     return v_select(v_lt(x, v_zero()), t, v_sub(v_set1(1.0f), t));
 }
 
@@ -224,12 +215,12 @@ V_INLINE v_tail v_tail_of(v16 x) {
 
 V_INLINE v16 v_gelu(v16 x) {
     v_tail t = v_tail_of(x);
-    return v_sub(v_positive(x), v_scale(v_mul(v_mul(t.z, t.m), t.e.p), t.e.n));
+    return v_sub(v_positive(x), v_ldexp(v_mul(v_mul(t.z, t.m), t.e.p), t.e.n));
 }
 
 V_INLINE v16 v_gelu_grad(v16 x) {
     v_tail t = v_tail_of(x);
-    v16 y = v_scale(v_mul(v_fnma(t.z, v_set1(0x1.988454p-2f), t.m), t.e.p), t.e.n);
+    v16 y = v_ldexp(v_mul(v_fnma(t.z, v_set1(0x1.988454p-2f), t.m), t.e.p), t.e.n);
     return v_select(v_lt(x, v_zero()), y, v_sub(v_set1(1.0f), y));
 }
 
@@ -243,7 +234,7 @@ V_INLINE v16 v_erf(v16 x) {
     p = v_fma(p, z, v_set1(-0x1.81273ep-2f));
     p = v_fma(p, z, v_set1(0x1.06eba8p-3f));
     v_tail t = v_tail_of(v_mul(x, v_set1(0x1.6a09e6p+0f)));
-    v16 far = v_fnma(v_set1(2.0f), v_scale(v_mul(t.m, t.e.p), t.e.n), v_set1(1.0f));
+    v16 far = v_fnma(v_set1(2.0f), v_ldexp(v_mul(t.m, t.e.p), t.e.n), v_set1(1.0f));
     return v_select(v_le(v_abs(x), v_set1(1.0f)), v_fma(x, p, x), v_copysign(far, x));
 }
 
