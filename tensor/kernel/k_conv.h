@@ -6,15 +6,25 @@
 
 enum { CONV_ROWS = V_TILE_ROWS, CONV_VECS = V_TILE_VECS, CONV_TILE = CONV_ROWS * CONV_VECS * V_LANES };
 
-/* One step of all chains of a tile: where its element of A and its vectors of B lie, from the tile's pointers. */
+/* One step of all chains of a tile: where its element of A and its vectors of B lie, from the tile's pointers, in floats; and
+ * which line is asked for meanwhile, from the address `ahead`, in bytes. */
 typedef struct conv_step {
-    int32_t a, b;
+    int32_t a, b, ahead;
 } conv_step;
 
-/* t[r] (+)= sum over n steps, in order, of a[r lda + step.a] b[v][step.b ...], for `rows` rows of CONV_VECS vectors v.
+enum { STEP_FLOATS = 3 }; /* its size */
+
+typedef struct conv_operands {
+    const conv_step *step;
+    const float *a;
+    int64_t lda;
+    const float *b[CONV_VECS]; /* b[1] NULL: the tile is one vector wide */
+    uintptr_t ahead;
+} conv_operands;
+
+/* t[r][v] (+)= sum over n steps, in order, of a[r lda + step.a] b[v][step.b ...], for `rows` rows of CONV_VECS vectors v.
  * t [rows][CONV_VECS][16]; `first` starts the chains at 0. Where b[1] is NULL the second vectors of t stay as they are. */
-void K(conv_tile)(int64_t rows, int64_t n, const conv_step *step, const float *a, int64_t lda, const float *const *b, float *t,
-                  int first);
+void K(conv_tile)(int64_t rows, int64_t n, const conv_operands *from, float *t, int first);
 
 /* A convolution as seen from its results: for pixel (p, q) of a grid P x Q and row m, the chain over (channel, i, j) of
  *
@@ -59,10 +69,10 @@ static inline int64_t odd_lines(int64_t n) { return (ceil_div(n, 16) | 1) * 16; 
 /* out[t] = line[first + t], or 0 where that is outside 0..width. Up to 15 elements behind out[n] may be written. */
 static inline void gather_dense(const float *line, int64_t width, int64_t first, int64_t n, float *out) {
     int64_t lo = min64(n, max64(0, -first)), hi = max64(lo, min64(n, width - first)), t = lo;
-    for (int64_t z = 0; z < lo; z++) out[z] = 0;
+    for (int64_t z = 0; z < lo; z += 16) v_store(out + z, v_zero());
     for (; t + 16 <= hi; t += 16) v_store(out + t, v_load(line + first + t));
     if (t < hi) v_store(out + t, v_loadn(line + first + t, hi - t));
-    for (int64_t z = hi; z < n; z++) out[z] = 0;
+    for (int64_t z = hi; z < n; z += 16) v_store(out + z, v_zero());
 }
 
 #endif

@@ -27,7 +27,8 @@ enum {
     NC = 512,        /* an element of a plane costs as much as 4 multiply-adds, and serves M; one of a panel serves NC */
     SLAB = 1 << 17,  /* floats: half of a second-level cache of 1 MB */
     STRIPE = 64,     /* columns: with 8 rows between 2 of the neighbours, 10 are copied */
-    LEAST = 128      /* pixels of a region are worth a task */
+    LEAST = 128,     /* pixels of a region are worth a task */
+    LINE = 64        /* bytes that come from memory together */
 };
 
 typedef struct plan {
@@ -36,6 +37,7 @@ typedef struct plan {
     int64_t m_tasks, panels;            /* panels in all */
     int64_t ib, rb, qb;                 /* the largest region: images, rows, columns */
     int64_t vectors;                    /* of one image of it */
+    int64_t columns, reach;             /* planes along a row; columns of a plane beyond its pixels */
     int64_t plane, planes;              /* floats of a plane; planes of a channel */
     int64_t lda, a_channel;             /* of weights as the tile sees them */
     int64_t slab_size, a_size, t_size, step_size; /* of a worker's scratch, in floats */
@@ -71,9 +73,10 @@ static plan make_plan(const conv_view *v) {
     double steps = (double)v->batch * (double)(v->P * v->Q) * (double)v->M * (double)(v->channels * q.taps);
     q.threads = tn_threads_for(v->threads < 1 ? 1 : v->threads, 0.02 * steps);
     plan_regions(v, &q);
-    q.plane = odd_lines((q.rb + (v->KH - 1) / v->stride) * q.qb + V_LANES);
-    q.planes = min64(v->stride, v->KH) * v->KW;
-    q.cb = min64(min64(KC / max64(1, q.taps), SLAB / max64(1, q.ib * q.planes * q.plane)), INT32_MAX / 2 / max64(1, v->a_channel));
+    q.columns = v->Q % V_LANES ? v->KW : min64(v->stride, v->KW), q.reach = v->Q % V_LANES ? 0 : (v->KW - 1) / v->stride;
+    q.plane = odd_lines((q.rb + (v->KH - 1) / v->stride) * (q.qb + q.reach) + V_LANES);
+    q.planes = min64(v->stride, v->KH) * q.columns;
+    q.cb = min64(min64(KC / max64(1, q.taps), SLAB / max64(1, q.ib * q.planes * q.plane)), INT32_MAX / 8 / max64(1, v->a_channel));
     q.blocks = max64(1, ceil_div(v->channels, max64(1, q.cb))), q.cb = ceil_div(v->channels, q.blocks);
     if (v->a_type == TN_F32) q.lda = v->a_row, q.a_channel = v->a_channel;
     else if (v->a_row > v->a_channel) q.lda = odd_lines(q.cb * v->a_channel), q.a_channel = v->a_channel;
@@ -82,7 +85,7 @@ static plan make_plan(const conv_view *v) {
     q.slab_size = q.ib * q.cb * q.planes * q.plane;
     q.a_size = v->a_type == TN_F32 ? 0 : round_up(max64(CONV_ROWS * q.lda, q.cb * q.a_channel) + V_LANES, V_LANES);
     q.t_size = q.blocks > 1 ? mb * round_up(q.ib * q.vectors, CONV_VECS) * V_LANES : CONV_TILE;
-    q.step_size = round_up(2 * q.cb * q.taps, V_LANES);
+    q.step_size = round_up(STEP_FLOATS * q.cb * q.taps, V_LANES);
     return q;
 }
 
@@ -121,48 +124,63 @@ static void gather_line(const float *line, int64_t width, int64_t first, int64_t
         return;
     }
     int64_t lo = first >= 0 ? 0 : min64(n, (step - 1 - first) / step);
-    int64_t hi = first >= width ? lo : max64(lo, min64(n, (width - first + step - 1) / step));
+    int64_t hi = first >= width ? lo : max64(lo, min64(n, (width - first + step - 1) / step)), t = lo;
     for (int64_t z = 0; z < lo; z++) out[z] = 0;
-    for (int64_t t = lo; t < hi; t++) out[t] = line[first + t * step];
-    for (int64_t z = hi; z < n; z++) out[z] = 0;
+    for (; step == 2 && t < hi; t += V_LANES) {
+        int64_t at = first + 2 * t, left = width - at;
+        v16 x = v_loadn(line + at, min64(left, V_LANES)), y = v_loadn(line + at + V_LANES, min64(max64(left - V_LANES, 0), V_LANES));
+        v_deinterleave(x, y, &x, &y);
+        v_store(out + t, x);
+    }
+    for (; t < hi; t++) out[t] = line[first + t * step];
+    for (int64_t z = hi; z < n; z += V_LANES) v_store(out + z, v_zero());
 }
 
-/* The plane of tap column j and of rows `phase` modulo stride. */
-static void fill_plane(const conv_view *v, const plan *q, const region *g, const float *image, int64_t phase, int64_t j,
+/* The plane of rows `phase` modulo stride, and of tap column or columns modulo stride `column`. */
+static void fill_plane(const conv_view *v, const plan *q, const region *g, const float *image, int64_t phase, int64_t column,
                        float *plane) {
-    int64_t rows = g->rows + (v->KH - 1 - phase) / v->stride, right = v->col0 + v->direction * j;
-    int64_t y = g->p0 * v->stride + v->row0 + phase - (v->direction < 0 ? v->KH - 1 : 0);
-    if (v->stride == 1 && g->width == v->W && right > -v->W && right < v->W) {
+    int moved = !q->reach, back = v->direction < 0;
+    int64_t right = v->col0 + (moved ? v->direction * column : column - back * (v->KW - 1));
+    int64_t pitch = g->width + q->reach, n = moved ? pitch : g->width + (v->KW - 1 - column) / v->stride;
+    int64_t rows = g->rows + (v->KH - 1 - phase) / v->stride;
+    int64_t y = g->p0 * v->stride + v->row0 + phase - back * (v->KH - 1);
+    if (v->stride == 1 && pitch == v->W && right > -v->W && right < v->W) {
         fill_whole_rows(image, v->H, v->W, y, right, rows, plane);
     } else {
         for (int64_t r = 0; r < rows; r++, y += v->stride) {
             int inside = y >= 0 && y < v->H;
-            gather_line(inside ? image + y * v->W : image, inside ? v->W : 0, g->q0 * v->stride + right, v->stride, g->width,
-                        plane + r * g->width);
+            gather_line(inside ? image + y * v->W : image, inside ? v->W : 0, g->q0 * v->stride + right, v->stride, n,
+                        plane + r * pitch);
+            for (int64_t z = n; z < pitch; z++) plane[r * pitch + z] = 0;
         }
     }
-    memset(plane + rows * g->width, 0, (size_t)(q->plane - rows * g->width) * sizeof *plane);
+    memset(plane + rows * pitch, 0, (size_t)(q->plane - rows * pitch) * sizeof *plane);
 }
 
-/* Planes of channels c0..c0+n, as [image][channel][phase][j]. */
+/* Planes of channels c0..c0+n, as [image][channel][phase][column]. */
 static void fill_slab(const conv_view *v, const plan *q, const region *g, int64_t c0, int64_t n, float *slab) {
     for (int64_t b = 0; b < g->images; b++)
         for (int64_t c = 0; c < n; c++) {
             const float *image = v->x + ((g->b0 + b) * v->channels + c0 + c) * v->H * v->W;
             float *plane = slab + (b * q->cb + c) * q->planes * q->plane;
-            for (int64_t z = 0; z < q->planes; z++) fill_plane(v, q, g, image, z / v->KW, z % v->KW, plane + z * q->plane);
+            for (int64_t z = 0; z < q->planes; z++) fill_plane(v, q, g, image, z / q->columns, z % q->columns, plane + z * q->plane);
         }
 }
 
-/* Where the chain finds tap (i, j) of each channel of a block. */
+/* Where the chain finds tap (i, j) of each channel of a block, and the lines of the panel that follows: those of its rows in
+ * turn, or what lies together of each channel. */
 static void fill_steps(const conv_view *v, const plan *q, int64_t width, conv_step *step) {
+    int64_t size = (int64_t)dtype_size(v->a_type), s = v->stride, pitch = width + q->reach, k = 0;
     for (int64_t c = 0; c < q->cb; c++)
         for (int64_t i = 0; i < v->KH; i++)
-            for (int64_t j = 0; j < v->KW; j++, step++) {
-                int64_t down = v->direction > 0 ? i : v->KH - 1 - i;
+            for (int64_t j = 0; j < v->KW; j++, k++) {
+                int64_t down = v->direction > 0 ? i : v->KH - 1 - i, right = v->direction > 0 ? j : v->KW - 1 - j;
                 int64_t tap = (v->i0 + i * v->tap_step) * v->window + v->j0 + j * v->tap_step;
-                step->a = (int32_t)(c * q->a_channel + tap);
-                step->b = (int32_t)((c * q->planes + down % v->stride * v->KW + j) * q->plane + down / v->stride * width);
+                int64_t plane = c * q->planes + down % s * q->columns + (q->reach ? right % s : j);
+                step[k].a = (int32_t)(c * q->a_channel + tap);
+                step[k].b = (int32_t)(plane * q->plane + down / s * pitch + (q->reach ? right / s : 0));
+                step[k].ahead = (int32_t)(v->a_row > v->a_channel ? k % CONV_ROWS * v->a_row * size + k / CONV_ROWS * LINE
+                                                                  : c * v->a_channel * size + (i * v->KW + j) * LINE);
             }
 }
 
@@ -189,31 +207,37 @@ static const float *panel_of(const conv_view *v, const plan *q, int64_t m, int64
 
 /* ---- results ---- */
 
-/* y (+)= vector `index` of the region (+ bias) (+ shift) (+ add), for h rows from m; t is the vector of the first row. */
-static void write_vector(const conv_view *v, const region *g, int64_t m, int64_t h, int64_t index, const float *t) {
-    int64_t n = index % g->vectors * V_LANES, end = min64(n + V_LANES, g->rows * g->width);
-    int64_t b = g->b0 + index / g->vectors, start = b * v->y_image + m * v->y_channel;
+/* y (+)= the first `lanes` lanes of h vectors, a row of the tile apart (+ bias) (+ shift) (+ add), to rows of y from element
+ * `at`; bias and shift are those of the rows. */
+static void write_lanes(const conv_view *v, int64_t h, const float *bias, const float *shift, const float *t, int64_t lanes,
+                        int64_t at) {
+    for (int64_t r = 0; r < h; r++, at += v->y_channel, t += CONV_VECS * V_LANES) {
+        float *y = v->y + at;
+        v16 x = lanes == V_LANES ? v_load(t) : v_loadn(t, lanes);
+        if (bias) x = v_add(x, v_set1(bias[r]));
+        if (shift) x = v_add(x, v_set1(shift[r]));
+        if (v->add) x = v_add(x, v_loadn(v->add + at, lanes)); /* y_step is 1 */
+        if (v->y_step != 1) {
+            float e[V_LANES];
+            v_store(e, x);
+            for (int64_t l = 0; l < lanes; l++) y[l * v->y_step] = v->acc ? e[l] + y[l * v->y_step] : e[l];
+        } else if (lanes == V_LANES) {
+            v_store(y, v->acc ? v_add(x, v_load(y)) : x);
+        } else {
+            v_storen(y, v->acc ? v_add(x, v_loadn(y, lanes)) : x, lanes);
+        }
+    }
+}
+
+/* Vector `index` of the region, of h rows from m. It may reach over several rows of the grid. */
+static void write_vector(const conv_view *v, const region *g, int64_t m, int64_t h, const float *bias, int64_t index, const float *t) {
+    int64_t n = index % g->vectors * V_LANES, end = min64(n + V_LANES, g->rows * g->width), b = g->b0 + index / g->vectors;
+    const float *shift = v->shift ? v->shift + b * v->M + m : NULL;
     int whole = v->y_step == 1 && v->y_row == g->width; /* rows follow each other in y as in the region */
     for (int64_t lanes; n < end; n += lanes, t += lanes) {
-        int64_t p = n / g->width, s = n % g->width;
-        int64_t at = start + (g->p0 + p) * v->y_row + (g->q0 + s) * v->y_step;
+        int64_t p = g->p0 + n / g->width, s = n % g->width;
         lanes = whole ? end - n : min64(end - n, g->width - s);
-        for (int64_t r = 0; r < h; r++, at += v->y_channel) {
-            float *y = v->y + at;
-            v16 x = v_loadn(t + r * CONV_VECS * V_LANES, lanes);
-            if (v->bias) x = v_add(x, v_set1(s_load_typed(v->bias, v->bias_type, m + r)));
-            if (v->shift) x = v_add(x, v_set1(v->shift[b * v->M + m + r]));
-            if (v->add) x = v_add(x, v_loadn(v->add + at, lanes)); /* y_step is 1 */
-            if (v->y_step != 1) {
-                float e[V_LANES];
-                v_store(e, x);
-                for (int64_t l = 0; l < lanes; l++) y[l * v->y_step] = v->acc ? e[l] + y[l * v->y_step] : e[l];
-            } else if (lanes == V_LANES) {
-                v_store(y, v->acc ? v_add(x, v_load(y)) : x);
-            } else {
-                v_storen(y, v->acc ? v_add(x, v_loadn(y, lanes)) : x, lanes);
-            }
-        }
+        write_lanes(v, h, bias, shift, t, lanes, b * v->y_image + m * v->y_channel + p * v->y_row + (g->q0 + s) * v->y_step);
     }
 }
 
@@ -236,17 +260,30 @@ static region region_of(const conv_view *v, const plan *q, int64_t index) {
     return g;
 }
 
-/* All pixels of the region for rows m..m+h, over n channels of one block; t is where their chains rest. */
-static void run_panel(const job *w, const region *g, int64_t m, int64_t h, const float *a, int64_t n, const float *slab,
-                      const conv_step *step, float *t, int first, int last) {
+/* What one panel of weights is multiplied with, and where its chains rest. */
+typedef struct pass {
+    int64_t m, h, channels;
+    const float *slab, *bias;
+    conv_operands from;
+    float *t;
+    int first, last;
+} pass;
+
+/* All pixels of the region. The lines of the next panel come while the first tile computes. */
+static void run_panel(const job *w, const region *g, pass *s) {
     const plan *q = &w->q;
     int64_t all = g->images * g->vectors;
+    float *t = s->t;
     for (int64_t i = 0; i < all; i += CONV_VECS, t += q->blocks > 1 ? CONV_TILE : 0) {
-        const float *b[CONV_VECS] = {NULL};
-        for (int64_t z = 0; z < min64(CONV_VECS, all - i); z++)
-            b[z] = slab + (i + z) / g->vectors * q->cb * q->planes * q->plane + (i + z) % g->vectors * V_LANES;
-        K(conv_tile)(h, n * q->taps, step, a, q->lda, b, t, first);
-        for (int64_t z = 0; last && z < min64(CONV_VECS, all - i); z++) write_vector(w->v, g, m, h, i + z, t + z * V_LANES);
+        for (int64_t z = 0; z < CONV_VECS; z++) {
+            int64_t image = (i + z) / g->vectors, n = (i + z) % g->vectors * V_LANES;
+            const float *plane = s->slab + image * q->cb * q->planes * q->plane;
+            s->from.b[z] = i + z < all ? plane + n / g->width * (g->width + q->reach) + n % g->width : NULL;
+        }
+        K(conv_tile)(s->h, s->channels * q->taps, &s->from, t, s->first);
+        s->from.ahead = (uintptr_t)s->from.a;
+        for (int64_t z = 0; s->last && z < min64(CONV_VECS, all - i); z++)
+            write_vector(w->v, g, s->m, s->h, s->bias, i + z, t + z * V_LANES);
     }
 }
 
@@ -254,22 +291,27 @@ static void run_task(void *arg, int64_t index, int worker) {
     const job *w = arg;
     const conv_view *v = w->v;
     const plan *q = &w->q;
-    int64_t mt = index % q->m_tasks;
+    int64_t mt = index % q->m_tasks, p0 = cut(q->panels, mt, q->m_tasks), p1 = cut(q->panels, mt + 1, q->m_tasks);
     region g = region_of(v, q, index / q->m_tasks);
-    int64_t p0 = cut(q->panels, mt, q->m_tasks), p1 = cut(q->panels, mt + 1, q->m_tasks);
-    int64_t row_tiles = ceil_div(g.images * g.vectors, CONV_VECS);
-    float *slab = (float *)v->scratch + worker * worker_size(q), *a = slab + q->slab_size, *t = a + q->a_size;
+    int64_t tiles = ceil_div(g.images * g.vectors, CONV_VECS);
+    float *slab = (float *)v->scratch + worker * worker_size(q), *room = slab + q->slab_size, *t = room + q->a_size;
+    float bias[CONV_ROWS];
     conv_step *step = (conv_step *)(void *)(t + q->t_size);
 
     fill_steps(v, q, g.width, step);
     for (int64_t block = 0; block < q->blocks; block++) {
-        int64_t c0 = cut(v->channels, block, q->blocks), n = cut(v->channels, block + 1, q->blocks) - c0;
-        fill_slab(v, q, &g, c0, n, slab);
+        int64_t c0 = cut(v->channels, block, q->blocks), c1 = cut(v->channels, block + 1, q->blocks);
+        fill_slab(v, q, &g, c0, c1 - c0, slab);
         for (int64_t p = p0; p < p1; p++) {
-            int64_t m = cut(v->M, p, q->panels), h = cut(v->M, p + 1, q->panels) - m;
-            const float *panel = panel_of(v, q, m, h, c0, n, a);
-            float *rest = t + (q->blocks > 1 ? (p - p0) * row_tiles * CONV_TILE : 0);
-            run_panel(w, &g, m, h, panel, n, slab, step, rest, block == 0, block == q->blocks - 1);
+            int64_t m = cut(v->M, p, q->panels), next = cut(v->M, p + 1 < p1 ? p + 1 : p0, q->panels);
+            pass s = {.m = m, .h = cut(v->M, p + 1, q->panels) - m, .channels = c1 - c0, .slab = slab,
+                      .first = block == 0, .last = block == q->blocks - 1};
+            s.from.step = step, s.from.lda = q->lda, s.from.a = panel_of(v, q, m, s.h, c0, c1 - c0, room);
+            s.from.ahead = (uintptr_t)v->a + (uintptr_t)(next * v->a_row + (p + 1 < p1 ? c0 : c1) * v->a_channel) * dtype_size(v->a_type);
+            s.t = t + (q->blocks > 1 ? (p - p0) * tiles * CONV_TILE : 0);
+            for (int64_t r = 0; v->bias && r < s.h; r++) bias[r] = s_load_typed(v->bias, v->bias_type, m + r);
+            s.bias = v->bias ? bias : NULL;
+            run_panel(w, &g, &s);
         }
     }
 }

@@ -41,21 +41,25 @@
 
 /* The macros keep each row of the tile in variables of its own: arrays would go through memory. */
 #define DEFINE_TILE(h) \
-    static void tile_##h(int64_t n, const conv_step *step, const float *a, int64_t lda, const float *const *b, float *t, \
-                         int first) { \
-        const float *at0 = b[0], *at1 = b[CONV_VECS - 1]; \
+    static void tile_##h(int64_t n, const conv_operands *from, float *t, int first) { \
+        const conv_step *step = from->step; \
+        const float *a = from->a, *at0 = from->b[0], *at1 = from->b[CONV_VECS - 1]; \
+        uintptr_t ahead = from->ahead; \
+        int64_t lda = from->lda; \
         ROWS_##h(START) \
         if (at1) { \
             for (int64_t k = 0; k < n; k++) { \
                 const float *row = a + step[k].a; \
                 v16 b0 = v_load(at0 + step[k].b); \
                 WIDE(v16 b1 = v_load(at1 + step[k].b);) \
+                v_prefetch(ahead + (uintptr_t)step[k].ahead); \
                 ROWS_##h(STEP) \
             } \
         } else { \
             for (int64_t k = 0; k < n; k++) { \
                 const float *row = a + step[k].a; \
                 v16 b0 = v_load(at0 + step[k].b); \
+                v_prefetch(ahead + (uintptr_t)step[k].ahead); \
                 ROWS_##h(STEP_NARROW) \
             } \
         } \
@@ -79,7 +83,7 @@ DEFINE_TILE(13)
 DEFINE_TILE(14)
 #endif
 
-typedef void tile(int64_t n, const conv_step *step, const float *a, int64_t lda, const float *const *b, float *t, int first);
+typedef void tile(int64_t n, const conv_operands *from, float *t, int first);
 
 static tile *const tile_of_height[CONV_ROWS + 1] = {
     NULL,   tile_1, tile_2, tile_3,  tile_4,  tile_5,  tile_6,
@@ -88,7 +92,6 @@ static tile *const tile_of_height[CONV_ROWS + 1] = {
 #endif
 };
 
-void K(conv_tile)(int64_t rows, int64_t n, const conv_step *step, const float *a, int64_t lda, const float *const *b, float *t,
-                  int first) {
-    tile_of_height[rows](n, step, a, lda, b, t, first);
+void K(conv_tile)(int64_t rows, int64_t n, const conv_operands *from, float *t, int first) {
+    tile_of_height[rows](n, from, t, first);
 }

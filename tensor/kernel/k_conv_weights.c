@@ -46,7 +46,7 @@ static plan make_plan(const k_conv *p) {
     q.image = q.height * q.pitch, q.channel = odd_lines(q.images * q.image + V_LANES);
     q.steps = q.images * q.rows * p->Q;
     q.slab_size = q.cb * q.channel, q.dy_size = q.ob * OUTPUTS * round_up(q.steps, V_LANES);
-    q.t_size = q.ob * ceil_div(q.cb, CONV_ROWS) * q.taps * CONV_TILE, q.step_size = round_up(2 * q.steps, V_LANES);
+    q.t_size = q.ob * ceil_div(q.cb, CONV_ROWS) * q.taps * CONV_TILE, q.step_size = round_up(STEP_FLOATS * q.steps, V_LANES);
     return q;
 }
 
@@ -102,7 +102,7 @@ static void fill_steps(const k_conv *p, const plan *q, const block *k, conv_step
         for (int64_t y = 0; y < k->rows; y++)
             for (int64_t x = 0; x < p->Q; x++, n++) {
                 step[n].a = (int32_t)(b * q->image + y * p->stride * q->pitch + x * p->stride);
-                step[n].b = (int32_t)(n * OUTPUTS);
+                step[n].b = (int32_t)(n * OUTPUTS), step[n].ahead = 0;
             }
 }
 
@@ -146,10 +146,10 @@ static void run_task(void *arg, int64_t index, int worker) {
             int64_t c = cut(channels, panel, panels), h = cut(channels, panel + 1, panels) - c;
             for (int64_t o = o0; o < o1; o += OUTPUTS)
                 for (int64_t tap = 0; tap < q->taps; tap++, t += CONV_TILE) {
-                    const float *b[CONV_VECS] = {dy + (o - o0) * steps};
-                    if (o + V_LANES < o1) b[CONV_VECS - 1] = b[0] + (CONV_VECS - 1) * V_LANES;
-                    const float *a = slab + c * q->channel + tap / p->KW * q->pitch + tap % p->KW;
-                    K(conv_tile)(h, k.images * k.rows * p->Q, step, a, q->channel, b, t, z == 0);
+                    const float *b = dy + (o - o0) * steps, *a = slab + c * q->channel + tap / p->KW * q->pitch + tap % p->KW;
+                    conv_operands from = {.step = step, .a = a, .lda = q->channel, .b = {b}, .ahead = (uintptr_t)a};
+                    if (o + V_LANES < o1) from.b[CONV_VECS - 1] = b + (CONV_VECS - 1) * V_LANES;
+                    K(conv_tile)(h, k.images * k.rows * p->Q, &from, t, z == 0);
                     if (z == blocks - 1) write_tile(p, c0 + c, h, o, min64(OUTPUTS, o1 - o), tap, t);
                 }
         }

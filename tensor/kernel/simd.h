@@ -578,6 +578,15 @@ static inline void v_transpose_rows(v16 r[16], int64_t rows) {
 
 /* ---- the same for all, from the above ---- */
 
+/* Asks for the cache line of an address, which need not be readable, into the second-level cache. */
+static inline void v_prefetch(uintptr_t address) {
+#if defined(__GNUC__)
+    __builtin_prefetch((const void *)address, 0, 2);
+#else
+    (void)address;
+#endif
+}
+
 static inline v16m v_gt(v16 a, v16 b) { return v_lt(b, a); }
 static inline v16m v_ge(v16 a, v16 b) { return v_le(b, a); }
 static inline v16 v_abs(v16 a) { return v_float(vi_and(v_bits(a), vi_set1(INT32_MAX))); }
