@@ -43,35 +43,44 @@ enum {
 #define ROWS_13(X) ROWS_12(X) X(12)
 #define ROWS_14(X) ROWS_13(X) X(13)
 
+/* What a tile is called with: element (i, k) of A at a[i * row + k * step], a panel of B, where the sums come from (NULL:
+ * zero), rows of GEMM_COLS, and where they go, rows of ld. */
+typedef struct tile_job {
+    int64_t kc, row, step, ld;
+    const float *a, *b, *from;
+    float *to;
+    int narrow; /* at most V_LANES columns, of a tile of two vectors: half of the work, and as fast a step */
+} tile_job;
+
 #define START(i) \
-    v16 c##i = first ? v_zero() : v_load(t + i * GEMM_COLS); \
-    WIDE(v16 d##i = first ? v_zero() : v_load(t + i * GEMM_COLS + 16);)
+    v16 c##i = q->from ? v_load(q->from + i * GEMM_COLS) : v_zero(); \
+    WIDE(v16 d##i = q->from && !q->narrow ? v_load(q->from + i * GEMM_COLS + V_LANES) : v_zero();)
+#define STEP_NARROW(i) c##i = v_fma(v_set1(a[i * row]), b0, c##i);
 #define STEP(i) \
     { \
-        v16 s = v_set1(a[i]); \
+        v16 s = v_set1(a[i * row]); \
         c##i = v_fma(s, b0, c##i); \
         WIDE(d##i = v_fma(s, b1, d##i);) \
     }
 #define FINISH(i) \
-    v_store(t + i * GEMM_COLS, c##i); \
-    WIDE(v_store(t + i * GEMM_COLS + 16, d##i);)
-
-/* A last panel of at most 16 columns is padded to that only: half of the work, and as fast a step, where a tile has two
- * vectors. */
-#define STEP_NARROW(i) c##i = v_fma(v_set1(a[i]), b0, c##i);
+    v_store(to + i * q->ld, c##i); \
+    WIDE(if (!q->narrow) v_store(to + i * q->ld + V_LANES, d##i);)
 
 /* The macros keep each row of the tile in variables of its own: arrays would go through memory. */
 #define DEFINE_TILE(h) \
-    static void tile_##h(int64_t kc, int64_t cols, const float *a, int64_t lda, const float *b, float *t, int first) { \
-        int narrow = GEMM_COLS > V_LANES && cols <= V_LANES; \
+    static void tile_##h(const tile_job *q) { \
+        const float *a = q->a, *b = q->b; \
+        float *to = q->to; \
+        int64_t row = q->row, step = q->step, kc = q->kc; \
+        int narrow = GEMM_COLS > V_LANES && q->narrow; \
         ROWS_##h(START) \
-        for (int64_t k = 0; narrow && k < kc; k++, a += lda, b += GEMM_COLS) { \
+        for (int64_t k = 0; narrow && k < kc; k++, a += step, b += GEMM_COLS) { \
             v16 b0 = v_load(b); \
             ROWS_##h(STEP_NARROW) \
         } \
-        for (int64_t k = 0; !narrow && k < kc; k++, a += lda, b += GEMM_COLS) { \
+        for (int64_t k = 0; !narrow && k < kc; k++, a += step, b += GEMM_COLS) { \
             v16 b0 = v_load(b); \
-            WIDE(v16 b1 = v_load(b + 16);) \
+            WIDE(v16 b1 = v_load(b + V_LANES);) \
             ROWS_##h(STEP) \
         } \
         ROWS_##h(FINISH) \
@@ -94,8 +103,7 @@ DEFINE_TILE(13)
 DEFINE_TILE(14)
 #endif
 
-static void (*const tile_of_height[GEMM_ROWS + 1])(int64_t kc, int64_t cols, const float *a, int64_t lda, const float *b, float *t,
-                                                   int first) = {
+static void (*const tile_of_height[GEMM_ROWS + 1])(const tile_job *q) = {
     NULL,   tile_1, tile_2, tile_3,  tile_4,  tile_5,  tile_6,
 #if V_TILE_ROWS == 14
     tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14
@@ -103,7 +111,8 @@ static void (*const tile_of_height[GEMM_ROWS + 1])(int64_t kc, int64_t cols, con
 };
 
 void K(gemm_tile)(int64_t rows, int64_t kc, int64_t cols, const float *a, int64_t lda, const float *b, float *t, int first) {
-    tile_of_height[rows](kc, cols, a, lda, b, t, first);
+    tile_job q = {kc, 1, lda, GEMM_COLS, a, b, first ? NULL : t, t, cols <= V_LANES};
+    tile_of_height[rows](&q);
 }
 
 /* ---- cutting the work ---- */
@@ -111,8 +120,9 @@ void K(gemm_tile)(int64_t rows, int64_t kc, int64_t cols, const float *a, int64_
 typedef struct plan {
     int64_t kc, nc, mb; /* the largest block of B, and task */
     int64_t m_tasks, n_tasks, n_panels;
+    int64_t lda; /* of packed A */
     int64_t b_size, a_size, t_size; /* of a worker's scratch, in floats */
-    int threads;
+    int in_place, threads;
 } plan;
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -120,102 +130,134 @@ static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Cuts C into tasks: as few as the caches ask for; more along the longer side until every thread has two; and,
- * while they are few, as many for one thread as for another. */
+/* What the busiest thread does if C is cut into m x n tasks, in multiply-adds: to turn an element of B takes as long as
+ * TURN of them, to copy one of A or B as COPY. */
+enum { TURN = 12, COPY = 3 };
+static double busiest(const gemm *g, const plan *q, int64_t m, int64_t n) {
+    double rows = (double)ceil_div(g->M, m), cols = (double)(ceil_div(q->n_panels, n) * GEMM_COLS);
+    double pack = cols * (g->B.trans ? TURN : COPY) + (q->in_place ? 0 : rows * COPY);
+    return (double)ceil_div(g->batch * m * n, q->threads) * (rows * cols + pack);
+}
+
+/* Cuts C into tasks no larger than the caches ask for, such that the busiest thread has least to do. */
 static plan make_plan(const gemm *g) {
     plan q = {0};
-    int64_t M = max64(g->M, 1), N = max64(g->N, 1), K = max64(g->K, 1), batch = max64(g->batch, 1);
-    q.threads = tn_threads_for(g->threads < 1 ? 1 : g->threads, 0.02 * (double)M * (double)N * (double)K * (double)batch);
-    q.n_panels = ceil_div(N, GEMM_COLS);
-    int64_t m = ceil_div(M, MB), n = ceil_div(N, NC), want = q.threads == 1 ? 1 : 2 * (int64_t)q.threads;
-    while (batch * m * n < want) {
-        int64_t rows = M / m, cols = N / n;
-        if (cols >= 2 * GEMM_COLS && (cols >= rows || rows < 2 * GEMM_ROWS))
-            n++;
-        else if (rows >= 2 * GEMM_ROWS)
-            m++;
-        else
-            break;
-    }
-    while (n < q.n_panels && batch * m * n < 4 * want && batch * m * n % q.threads) n++;
-    q.m_tasks = m, q.n_tasks = n;
+    int64_t K = max64(g->K, 1);
+    double ns = 0.02 * (double)g->M * (double)g->N * (double)K * (double)g->batch;
+    q.threads = tn_threads_for(g->threads < 1 ? 1 : g->threads, ns);
+    q.n_panels = ceil_div(g->N, GEMM_COLS);
+    /* rows that are a multiple of 2 KB apart would fall into two sets of the first-level cache */
+    q.in_place = g->A.type == TN_F32 && !g->A.trans && g->A.ld % 512 != 0;
+    int64_t m0 = ceil_div(g->M, MB), n0 = ceil_div(g->N, NC), most = q.threads == 1 ? 1 : 2 * (int64_t)q.threads;
+    q.m_tasks = m0, q.n_tasks = n0;
+    for (int64_t m = m0; m < m0 + most && m <= g->M; m++)
+        for (int64_t n = n0; n < n0 + most && n <= q.n_panels; n++)
+            if (busiest(g, &q, m, n) < busiest(g, &q, q.m_tasks, q.n_tasks)) q.m_tasks = m, q.n_tasks = n;
     q.kc = round_up(ceil_div(K, ceil_div(K, KC)), 16);
-    q.mb = ceil_div(M, m);
-    q.nc = ceil_div(q.n_panels, n) * GEMM_COLS;
+    q.mb = ceil_div(g->M, q.m_tasks);
+    q.nc = ceil_div(q.n_panels, q.n_tasks) * GEMM_COLS;
+    q.lda = g->A.trans ? GROUP * GEMM_ROWS : q.kc + GEMM_SLACK;
+    q.a_size = q.in_place ? 0 : GROUP * GEMM_ROWS * (q.kc + GEMM_SLACK);
     q.b_size = q.kc * q.nc;
-    q.a_size = round_up(GROUP * GEMM_ROWS * q.kc + GEMM_SLACK, 16);
-    q.t_size = (K > q.kc ? round_up(q.mb, GEMM_ROWS) * q.nc : TILE) + V_LANES; /* write_tile may read beyond */
+    q.t_size = K > q.kc ? round_up(q.mb, GEMM_ROWS) * q.nc : TILE;
     return q;
 }
 
 size_t K(gemm_scratch)(const gemm *g) {
+    if (g->M < 1 || g->N < 1 || g->batch < 1) return 0;
     plan q = make_plan(g);
     return (size_t)(q.b_size + q.a_size + q.t_size) * sizeof(float) * (size_t)q.threads;
 }
 
-/* ---- one task ---- */
+/* ---- writing a tile ---- */
 
-/* C (+)= tile (+ bias) (+ add), for rows x cols elements from (m, n) of batch b. What a layer adds to the
- * product is added here, while the tile is in the first-level cache: no pass over C of its own. */
+/* C = x (+ add) (+ C) for `lanes` elements from `at`. */
+static void write_lanes(const gemm *g, int64_t at, v16 x, int64_t lanes) {
+    float *c = g->C + at;
+    if (lanes == V_LANES) {
+        if (g->add) x = v_add(x, v_load(g->add + at));
+        v_store(c, g->acc ? v_add(x, v_load(c)) : x);
+    } else {
+        if (g->add) x = v_add(x, v_loadn(g->add + at, lanes));
+        v_storen(c, g->acc ? v_add(x, v_loadn(c, lanes)) : x, lanes);
+    }
+}
+
+/* The tile of rows x cols elements from (m, n) of batch b. What a layer adds to the product is added here, while the tile
+ * is in the first-level cache: no pass over C of its own. Where C lies transposed the tile is turned in registers, and its
+ * columns become pieces of rows. */
 static void write_tile(const gemm *g, int64_t b, int64_t m, int64_t n, int64_t rows, int64_t cols, const float *t) {
-    for (int64_t j = 0, lanes; j < cols; j += lanes) {
-        int64_t at = (n + j) % g->span;
-        int64_t start = b * g->c_step + (n + j) / g->span * g->span_step + m * g->ldc + at * g->col_step;
-        lanes = min64(min64(cols - j, V_LANES), g->span - at);
-        v16 bias = v_zero();
+    for (int64_t j = 0; j < cols; j += V_LANES) {
+        int64_t lanes = min64(cols - j, V_LANES), at = b * g->c_step;
+        v16 r[16], bias = v_zero();
         if (g->bias && !g->bias_rows) bias = v_loadn_typed(g->bias, g->bias_type, n + j, lanes);
-        for (int64_t i = 0; i < rows; i++) {
-            float *c = g->C + start + i * g->ldc;
-            const float *add = g->add ? g->add + start + i * g->ldc : NULL;
-            v16 x = v_load(t + i * GEMM_COLS + j);
-            if (g->bias) x = v_add(x, g->bias_rows ? v_set1(s_load_typed(g->bias, g->bias_type, m + i)) : bias);
-            if (add) x = v_add(x, lanes == V_LANES ? v_load(add) : v_loadn(add, lanes));
-            if (g->col_step != 1) {
-                float e[V_LANES];
-                v_store(e, x);
-                for (int64_t l = 0; l < lanes; l++) c[l * g->col_step] = g->acc ? e[l] + c[l * g->col_step] : e[l];
-            } else if (lanes == V_LANES) {
-                v_store(c, g->acc ? v_add(x, v_load(c)) : x);
-            } else {
-                v_storen(c, g->acc ? v_add(x, v_loadn(c, lanes)) : x, lanes);
-            }
+        for (int64_t i = 0; i < 16; i++) {
+            r[i] = i < rows ? v_load(t + i * GEMM_COLS + j) : v_zero();
+            if (!g->bias || i >= rows) continue;
+            r[i] = v_add(r[i], g->bias_rows ? v_set1(s_load_typed(g->bias, g->bias_type, m + i)) : bias);
+        }
+        if (g->turned) {
+            v_transpose_rows(r, rows);
+            for (int64_t l = 0; l < lanes; l++) write_lanes(g, at + (n + j + l) * g->ldc + m, r[l], rows);
+        } else {
+            for (int64_t i = 0; i < rows; i++) write_lanes(g, at + (m + i) * g->ldc + n + j, r[i], lanes);
         }
     }
 }
+
+/* ---- one task ---- */
 
 typedef struct job {
     const gemm *g;
     plan q;
 } job;
 
+/* A task: rows and columns of one batch, and where its worker packs. */
+typedef struct task {
+    int64_t b, m0, rows, n0, cols, panels, height;
+    float *A, *B, *T;
+} task;
+
+/* Panels p0..p1 of A against all columns of the packed block of B. T holds the resting chains, tile after tile in the order
+ * in which they are met. */
+static void run_group(const job *w, const task *s, int64_t p0, int64_t p1, int64_t k0, float *T) {
+    const gemm *g = w->g;
+    int64_t kc = min64(w->q.kc, g->K - k0), m0 = s->m0 + p0 * s->height, lda = w->q.in_place ? g->A.ld : w->q.lda;
+    int last = k0 + kc >= g->K, plain = !g->bias && !g->add && !g->acc && !g->turned;
+    const float *a = s->A;
+    if (w->q.in_place) a = (const float *)g->A.base + s->b * g->A.step + m0 * lda + k0;
+    else K(pack_a)(&g->A, s->b, m0, min64(p1 * s->height, s->rows) - p0 * s->height, k0, kc, s->A, lda);
+    tile_job q = {kc, g->A.trans ? 1 : lda, g->A.trans ? lda : 1, GEMM_COLS, NULL, NULL, NULL, NULL, 0};
+    for (int64_t j = 0; j < s->cols; j += GEMM_COLS)
+        for (int64_t p = p0; p < p1; p++) {
+            int64_t h = min64(s->height, s->rows - p * s->height), m = s->m0 + p * s->height, n = min64(GEMM_COLS, s->cols - j);
+            int direct = last && plain && n == GEMM_COLS;
+            q.a = a + (p - p0) * s->height * q.row, q.b = s->B + j * kc, q.narrow = n <= V_LANES;
+            q.from = k0 ? T : NULL;
+            q.to = direct ? g->C + s->b * g->c_step + m * g->ldc + s->n0 + j : T, q.ld = direct ? g->ldc : GEMM_COLS;
+            tile_of_height[h](&q);
+            if (last && !direct) write_tile(g, s->b, m, s->n0 + j, h, n, T);
+            if (g->K > w->q.kc) T += TILE;
+        }
+}
+
 static void run_task(void *arg, int64_t index, int worker) {
     const job *w = arg;
     const gemm *g = w->g;
     const plan *q = &w->q;
-    int64_t nt = index % q->n_tasks, mt = index / q->n_tasks % q->m_tasks, b = index / q->n_tasks / q->m_tasks;
-    int64_t m0 = mt * g->M / q->m_tasks, rows = (mt + 1) * g->M / q->m_tasks - m0;
-    int64_t n0 = nt * q->n_panels / q->n_tasks * GEMM_COLS;
-    int64_t cols = min64(g->N, (nt + 1) * q->n_panels / q->n_tasks * GEMM_COLS) - n0;
+    int64_t nt = index % q->n_tasks, mt = index / q->n_tasks % q->m_tasks;
+    task s = {.b = index / q->n_tasks / q->m_tasks, .m0 = mt * g->M / q->m_tasks};
+    s.rows = (mt + 1) * g->M / q->m_tasks - s.m0;
+    s.n0 = nt * q->n_panels / q->n_tasks * GEMM_COLS;
+    s.cols = min64(g->N, (nt + 1) * q->n_panels / q->n_tasks * GEMM_COLS) - s.n0;
     /* panels of even height: 77 rows are 5 x 13 and 12, rather than 5 x 14 and 7 */
-    int64_t panels = ceil_div(rows, GEMM_ROWS), height = ceil_div(rows, panels);
-    float *B = (float *)g->scratch + worker * (q->b_size + q->a_size + q->t_size);
-    float *A = B + q->b_size, *T = A + q->a_size;
-
+    s.panels = ceil_div(s.rows, GEMM_ROWS), s.height = ceil_div(s.rows, s.panels);
+    s.B = (float *)g->scratch + worker * (q->b_size + q->a_size + q->t_size);
+    s.A = s.B + q->b_size, s.T = s.A + q->a_size;
     for (int64_t k0 = 0; k0 == 0 || k0 < g->K; k0 += q->kc) {
-        int64_t kc = min64(q->kc, g->K - k0);
-        int last = k0 + kc >= g->K;
-        g->pack_b(g->b_ctx, b, k0, kc, n0, cols, B);
-        for (int64_t p0 = 0; p0 < panels; p0 += GROUP) {
-            int64_t p1 = min64(p0 + GROUP, panels);
-            g->pack_a(g->a_ctx, b, m0 + p0 * height, min64(p1 * height, rows) - p0 * height, height, k0, kc, A);
-            for (int64_t j = 0; j < cols; j += GEMM_COLS)
-                for (int64_t p = p0; p < p1; p++) {
-                    int64_t h = min64(height, rows - p * height);
-                    float *t = g->K > q->kc ? T + p * GEMM_ROWS * q->nc + j * GEMM_ROWS : T;
-                    tile_of_height[h](kc, cols - j, A + (p - p0) * height * kc, h, B + j * kc, t, k0 == 0);
-                    if (last) write_tile(g, b, m0 + p * height, n0 + j, h, min64(GEMM_COLS, cols - j), t);
-                }
-        }
+        K(pack_b)(&g->B, s.b, k0, min64(q->kc, g->K - k0), s.n0, s.cols, s.B);
+        for (int64_t p = 0; p < s.panels; p += GROUP)
+            run_group(w, &s, p, min64(p + GROUP, s.panels), k0, g->K > q->kc ? s.T + p * GEMM_ROWS * q->nc : s.T);
     }
 }
 

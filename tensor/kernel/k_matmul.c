@@ -24,24 +24,21 @@ static void pack_across(const gemm_view *v, int64_t start, int64_t rows, int64_t
     }
 }
 
-/* A [M,K] is read across, A stored as [K,M] along its rows. */
-void K(pack_a_view)(const void *view, int64_t batch, int64_t m0, int64_t rows, int64_t height, int64_t k0, int64_t kc,
-                    float *dst) {
-    const gemm_view *v = view;
-    for (int64_t i = 0; i < rows; i += height) {
-        int64_t h = min64(height, rows - i), m = m0 + i;
-        if (!v->trans) {
-            pack_across(v, batch * v->step + m * v->ld + k0, h, kc, h, dst + i * kc);
-            continue;
-        }
-        for (int64_t k = 0; k < kc; k++)
-            v_store(dst + i * kc + k * h, v_loadn_typed(v->base, v->type, batch * v->step + (k0 + k) * v->ld + m, h));
-    }
+/* x[at .. at+n], widened; up to 15 elements behind dst[n] are written. */
+static void copy_row(const gemm_view *v, int64_t at, int64_t n, float *dst) {
+    int64_t k = 0;
+    for (; k + V_LANES <= n; k += V_LANES) v_store(dst + k, v_load_typed(v->base, v->type, at + k));
+    if (k < n) v_store(dst + k, v_loadn_typed(v->base, v->type, at + k, n - k));
+}
+
+void K(pack_a)(const gemm_view *v, int64_t batch, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst, int64_t ld) {
+    int64_t start = batch * v->step;
+    for (int64_t i = 0; i < rows && !v->trans; i++) copy_row(v, start + (m0 + i) * v->ld + k0, kc, dst + i * ld);
+    for (int64_t k = 0; k < kc && v->trans; k++) copy_row(v, start + (k0 + k) * v->ld + m0, rows, dst + k * ld);
 }
 
 /* B stored as [N,K] is read across, 16 columns at a time; B [K,N] along its rows. */
-void K(pack_b_view)(const void *view, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
-    const gemm_view *v = view;
+void K(pack_b)(const gemm_view *v, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
     int64_t start = batch * v->step, width = (cols + V_LANES - 1) / V_LANES * V_LANES;
     if (v->trans) {
         for (int64_t j = 0; j < width; j += 16)
@@ -57,24 +54,40 @@ void K(pack_b_view)(const void *view, int64_t batch, int64_t k0, int64_t kc, int
         }
 }
 
-static gemm as_gemm(const k_matmul *p, const gemm_view *a, const gemm_view *b) {
-    gemm g = {0};
-    g.M = p->M, g.N = p->N, g.K = p->K, g.batch = p->batch;
-    g.pack_a = K(pack_a_view), g.a_ctx = a, g.pack_b = K(pack_b_view), g.b_ctx = b;
-    g.C = p->C, g.ldc = p->ldc, g.c_step = p->c_step, g.span = p->N, g.col_step = 1;
-    g.bias = p->bias, g.bias_type = p->bias_type, g.bias_rows = p->bias_rows, g.add = p->add;
-    g.acc = p->acc, g.threads = p->threads, g.scratch = p->scratch;
+static gemm as_gemm(const k_matmul *p) {
+    gemm g = {.M = p->M, .N = p->N, .K = p->K, .batch = p->batch, .C = p->C, .ldc = p->ldc, .c_step = p->c_step,
+              .bias = p->bias, .bias_type = p->bias_type, .bias_rows = p->bias_rows, .add = p->add, .acc = p->acc,
+              .threads = p->threads, .scratch = p->scratch};
+    gemm_view a = {p->A, p->a_type, p->lda, p->a_step, p->a_trans}, b = {p->B, p->b_type, p->ldb, p->b_step, p->b_trans};
+    g.A = a, g.B = b;
     return g;
 }
 
+/* C^T = B^T A^T: the operands change places. */
+static gemm exchanged(gemm g) {
+    gemm_view a = g.A;
+    int64_t M = g.M;
+    g.M = g.N, g.N = M;
+    g.A = g.B, g.A.trans = !g.B.trans;
+    g.B = a, g.B.trans = !a.trans;
+    g.turned = 1, g.bias_rows = !g.bias_rows;
+    return g;
+}
+
+/* What the driver packs as A is copied in the order in which it lies; as B, a matrix that lies transposed must be turned. So
+ * of A B^T the smaller matrix becomes B: of a layer with many rows the weight, of one with few the rows, which then should
+ * fill the lanes. */
+static gemm best_form(const k_matmul *p) {
+    gemm g = as_gemm(p);
+    return !p->a_trans && p->b_trans && p->M >= V_LANES && p->M < p->N ? exchanged(g) : g;
+}
+
 void K(matmul)(const k_matmul *p) {
-    gemm_view a = {p->A, p->a_type, p->lda, p->a_step, p->a_trans};
-    gemm_view b = {p->B, p->b_type, p->ldb, p->b_step, p->b_trans};
-    gemm g = as_gemm(p, &a, &b);
+    gemm g = best_form(p);
     K(gemm)(&g);
 }
 
 size_t K(matmul_scratch)(const k_matmul *p) {
-    gemm g = as_gemm(p, NULL, NULL);
+    gemm g = best_form(p);
     return K(gemm_scratch)(&g);
 }
