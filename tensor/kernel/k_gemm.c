@@ -44,13 +44,18 @@ enum {
 #define ROWS_14(X) ROWS_13(X) X(13)
 
 /* What a tile is called with: element (i, k) of A at a[i * row + k * step], a panel of B, where the sums come from (NULL:
- * zero), rows of GEMM_COLS, and where they go, rows of ld. */
+ * zero), rows of GEMM_COLS, and where they go, rows of ld. With `lies`, B is read there, in rows that are b_step bytes apart,
+ * and packed on the way: under the multiply-adds of one tile, packing costs next to nothing. */
 typedef struct tile_job {
-    int64_t kc, row, step, ld;
+    int64_t kc, row, step, ld, b_step;
     const float *a, *b, *from;
-    float *to;
+    float *pack, *to;
+    const char *lies;
+    tn_dtype b_type;
     int narrow; /* at most V_LANES columns, of a tile of two vectors: half of the work, and as fast a step */
 } tile_job;
+
+enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 12 x 28 cycles are some 90 ns */
 
 #define START(i) \
     v16 c##i = q->from ? v_load(q->from + i * GEMM_COLS) : v_zero(); \
@@ -70,6 +75,8 @@ typedef struct tile_job {
 #define DEFINE_TILE(h) \
     static void tile_##h(const tile_job *q) { \
         const float *a = q->a, *b = q->b; \
+        const char *lies = q->lies; \
+        float *pack = q->pack; \
         float *to = q->to; \
         int64_t row = q->row, step = q->step, kc = q->kc; \
         int narrow = GEMM_COLS > V_LANES && q->narrow; \
@@ -78,7 +85,16 @@ typedef struct tile_job {
             v16 b0 = v_load(b); \
             ROWS_##h(STEP_NARROW) \
         } \
-        for (int64_t k = 0; !narrow && k < kc; k++, a += step, b += GEMM_COLS) { \
+        for (int64_t k = 0; lies && k < kc; k++, a += step, pack += GEMM_COLS, lies += q->b_step) { \
+            v16 b0 = v_load_typed(lies, q->b_type, 0); \
+            WIDE(v16 b1 = v_load_typed(lies, q->b_type, V_LANES);) \
+            v_prefetch(lies + AHEAD * q->b_step); \
+            WIDE(if (q->b_type == TN_F32) v_prefetch(lies + AHEAD * q->b_step + sizeof b0);) \
+            v_store(pack, b0); \
+            WIDE(v_store(pack + V_LANES, b1);) \
+            ROWS_##h(STEP) \
+        } \
+        for (int64_t k = 0; !narrow && !lies && k < kc; k++, a += step, b += GEMM_COLS) { \
             v16 b0 = v_load(b); \
             WIDE(v16 b1 = v_load(b + V_LANES);) \
             ROWS_##h(STEP) \
@@ -111,7 +127,8 @@ static void (*const tile_of_height[GEMM_ROWS + 1])(const tile_job *q) = {
 };
 
 void K(gemm_tile)(int64_t rows, int64_t kc, int64_t cols, const float *a, int64_t lda, const float *b, float *t, int first) {
-    tile_job q = {kc, 1, lda, GEMM_COLS, a, b, first ? NULL : t, t, cols <= V_LANES};
+    tile_job q = {.kc = kc, .row = 1, .step = lda, .ld = GEMM_COLS, .a = a, .from = first ? NULL : t, .b = b, .to = t,
+                  .narrow = cols <= V_LANES};
     tile_of_height[rows](&q);
 }
 
@@ -227,12 +244,15 @@ static void run_group(const job *w, const task *s, int64_t p0, int64_t p1, int64
     const float *a = s->A;
     if (w->q.in_place) a = (const float *)g->A.base + s->b * g->A.step + m0 * lda + k0;
     else K(pack_a)(&g->A, s->b, m0, min64(p1 * s->height, s->rows) - p0 * s->height, k0, kc, s->A, lda);
-    tile_job q = {kc, g->A.trans ? 1 : lda, g->A.trans ? lda : 1, GEMM_COLS, NULL, NULL, NULL, NULL, 0};
+    int64_t size = (int64_t)dtype_size(g->B.type);
+    const char *B = (const char *)g->B.base + (s->b * g->B.step + k0 * g->B.ld + s->n0) * size;
+    tile_job q = {.kc = kc, .row = g->A.trans ? 1 : lda, .step = g->A.trans ? lda : 1, .b_step = g->B.ld * size, .b_type = g->B.type};
     for (int64_t j = 0; j < s->cols; j += GEMM_COLS)
         for (int64_t p = p0; p < p1; p++) {
             int64_t h = min64(s->height, s->rows - p * s->height), m = s->m0 + p * s->height, n = min64(GEMM_COLS, s->cols - j);
             int direct = last && plain && n == GEMM_COLS;
-            q.a = a + (p - p0) * s->height * q.row, q.b = s->B + j * kc, q.narrow = n <= V_LANES;
+            q.a = a + (p - p0) * s->height * q.row, q.b = q.pack = s->B + j * kc, q.narrow = n <= V_LANES;
+            q.lies = p == 0 && !g->B.trans && n == GEMM_COLS ? B + j * size : NULL;
             q.from = k0 ? T : NULL;
             q.to = direct ? g->C + s->b * g->c_step + m * g->ldc + s->n0 + j : T, q.ld = direct ? g->ldc : GEMM_COLS;
             tile_of_height[h](&q);
@@ -255,7 +275,8 @@ static void run_task(void *arg, int64_t index, int worker) {
     s.B = (float *)g->scratch + worker * (q->b_size + q->a_size + q->t_size);
     s.A = s.B + q->b_size, s.T = s.A + q->a_size;
     for (int64_t k0 = 0; k0 == 0 || k0 < g->K; k0 += q->kc) {
-        K(pack_b)(&g->B, s.b, k0, min64(q->kc, g->K - k0), s.n0, s.cols, s.B);
+        int64_t kc = min64(q->kc, g->K - k0), whole = g->B.trans ? 0 : s.cols / GEMM_COLS * GEMM_COLS;
+        if (whole < s.cols) K(pack_b)(&g->B, s.b, k0, kc, s.n0 + whole, s.cols - whole, s.B + whole * kc);
         for (int64_t p = 0; p < s.panels; p += GROUP)
             run_group(w, &s, p, min64(p + GROUP, s.panels), k0, g->K > q->kc ? s.T + p * GEMM_ROWS * q->nc : s.T);
     }
