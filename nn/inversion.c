@@ -32,14 +32,13 @@ int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn
     int64_t C = nn_unet_cfg(m->unet)->in_channels, shape[] = {b->B, C, b->h, b->w};
     if (tn_ctx_begin(c, true, err)) return -1;
     tn_tensor *learned = tn_leaf(c, TN_F32, 2, (int64_t[]){w->rows, w->dim}, w->v, true);
-    tn_tensor *ids = tn_leaf(c, TN_I64, 2, (int64_t[]){b->B, b->L}, (void *)(uintptr_t)b->ids, false);
     tn_tensor *t = tn_new(c, TN_F32, 1, &b->B), *noisy = tn_new(c, TN_F32, 4, shape),
               *target = tn_new(c, TN_F32, 4, shape);
     if (tn_live(c)) {
         diffuse(s, b, C * b->h * b->w, noisy->data, target->data);
         for (int64_t i = 0; i < b->B; i++) ((float *)t->data)[i] = (float)b->timesteps[i];
     }
-    tn_tensor *context = nn_text_encode(c, m->text, nn_text_embed(c, m->text, ids, learned), "");
+    tn_tensor *context = nn_text_encode_cached(c, m->text, b->texts, b->ids, b->B, b->L, learned);
     tn_tensor *y = tn_mse(c, nn_unet_forward(c, m->unet, noisy, t, context), target, NULL);
     if (y->need) { /* else no placeholder is in the batch */
         tn_seed(c, y, &scale);

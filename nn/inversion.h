@@ -22,6 +22,7 @@ typedef struct nn_inversion_batch {
     const float *latents;     /* [B,C,h,w], scaled */
     const float *noise;       /* the same shape */
     const int64_t *timesteps; /* [B] */
+    nn_text_cache *texts;     /* what is known of earlier batches' texts; may be NULL */
 } nn_inversion_batch;
 
 /* Runs one batch forward and backward: adds `scale` times the gradient of its loss to w->grad (first = overwrites) and

@@ -29,6 +29,7 @@ struct nn_train {
     /* one batch */
     int64_t *ids, *timesteps;
     float *latents, *noise;
+    nn_text_cache *texts; /* the sentences before the word */
 };
 
 static int64_t latent_size(const nn_train *t) { return t->channels * t->side * t->side; }
@@ -37,6 +38,7 @@ void nn_train_free(nn_train *t) {
     if (!t) return;
     nn_schedule_free(&t->schedule);
     nn_word_free(&t->word);
+    nn_text_cache_free(t->texts);
     free(t->sentences), free(t->moments), free(t->order), free(t->ids), free(t->timesteps), free(t->latents),
         free(t->noise);
     free(t);
@@ -236,7 +238,7 @@ int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_t
                   nn_train **out, tn_err *err) {
     nn_train *t = calloc(1, sizeof *t);
     if (!t) return tn_fail(err, TN_ENOMEM, "out of memory");
-    t->model = m, t->cfg = cfg;
+    t->model = m, t->cfg = cfg, t->texts = nn_text_cache_new();
     if (nn_schedule_init(&t->schedule, &m->schedule, err) || prepare_word(t, c->k, err) ||
         prepare_sentences(t, templates, err) || prepare_pictures(t, c, pictures, npictures, progress, arg, err) ||
         prepare_batch(t, err)) {
@@ -292,7 +294,7 @@ static void draw_batch(nn_train *t, const tn_kernels *k, int64_t micro) {
 }
 
 static nn_inversion_batch batch_of(const nn_train *t) {
-    nn_inversion_batch b = {t->cfg->batch, t->L, t->side, t->side, t->ids, t->latents, t->noise, t->timesteps};
+    nn_inversion_batch b = {t->cfg->batch, t->L, t->side, t->side, t->ids, t->latents, t->noise, t->timesteps, t->texts};
     return b;
 }
 
@@ -331,6 +333,7 @@ size_t nn_train_memory(nn_train *t, const tn_ctx *like, bool checkpoint) {
     tn_ctx_set_dry(&dry);
     dry.checkpoint = checkpoint;
     nn_inversion_batch b = batch_of(t);
+    for (int64_t i = 0; i < b.B; i++) memcpy(t->ids + i * t->L, t->sentences, (size_t)t->L * sizeof *t->ids); /* any will do */
     double loss;
     nn_inversion_gradient(&dry, t->model, &t->schedule, &t->word, &b, 1.0f, true, &loss, NULL);
     size_t peak = tn_ctx_peak(&dry);

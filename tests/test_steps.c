@@ -1,5 +1,6 @@
 /* Steps that are not done, because their result is known or nobody asks for it; the bits are those of doing them: keys
- * and values of the text once for all images, no backward before the first cross-attention. On the bundled model. */
+ * and values of the text once for all images, no backward before the first cross-attention, nor for the text before the
+ * learned word. On the bundled model. */
 #include "nn/pipeline.h"
 #include "tests/test.h"
 
@@ -145,7 +146,67 @@ static void test_before_the_text(test_state *t) {
     close_setup(s), free(s);
 }
 
+/* ---- the text before the word ---- */
+
+/* The context of texts with the learned token at different places, and the gradient of the learned rows, given a random
+ * gradient of the context. */
+enum { TEXT = 32, ROWS = 2 };
+static void encode(setup *s, nn_text_cache *cache, const int64_t *ids, float *out) {
+    float learned[ROWS * D], cotangent[B * TEXT * D];
+    uint64_t seed = 9;
+    tn_err err;
+    for (int i = 0; i < ROWS * D; i++) learned[i] = 0.02f * test_rand(&seed);
+    for (int i = 0; i < B * TEXT * D; i++) cotangent[i] = test_rand(&seed);
+    if (tn_ctx_begin(&s->c, true, &err)) abort();
+    tn_tensor *v = tn_leaf(&s->c, TN_F32, 2, (int64_t[]){ROWS, D}, learned, true);
+    tn_tensor *y = nn_text_encode_cached(&s->c, s->m->text, cache, ids, B, TEXT, v);
+    tn_seed(&s->c, y, cotangent);
+    memcpy(out, y->data, sizeof cotangent);
+    tn_backward(&s->c);
+    memcpy(out + B * TEXT * D, v->grad, sizeof learned);
+}
+
+/* Rows that linear sees, forward and backward: the work. */
+static void count_rows(void *arg, const tn_node *n, bool backward, double seconds) {
+    int64_t *rows = arg;
+    (void)seconds;
+    if (strcmp(n->op->name, "linear") == 0) rows[backward] += tn_numel(n->out) / tn_dim(n->out, -1);
+}
+
+static void test_before_the_word(test_state *t) {
+    enum { SIZE = B * TEXT * D + ROWS * D };
+    setup *s = malloc(sizeof *s);
+    float *plain = malloc(2 * SIZE * sizeof *plain), *cached = plain + SIZE;
+    nn_text_cache *cache = nn_text_cache_new();
+    if (!s || !plain || !cache || !open_setup(t, s)) abort();
+    int64_t V = s->m->text->token.shape[0], ids[B * TEXT], rows[2][2] = {{0}};
+    for (int round = 0; round < 6; round++) { /* texts of rounds 3 to 5 are known; 4 checkpointed; 5 with another end */
+        int at = 1 + 9 * (round % 3);
+        for (int i = 0; i < B * TEXT; i++) ids[i] = i % TEXT < at ? (7 * i + round % 3) % V : (5 * i + round) % V;
+        ids[at] = V, ids[at + 1] = V + 1, ids[TEXT + at + 2] = V + 1;
+        s->c.checkpoint = round == 4;
+        s->c.profile = count_rows, s->c.profile_arg = rows[0];
+        encode(s, NULL, ids, plain);
+        s->c.profile_arg = rows[1];
+        encode(s, cache, ids, cached);
+        CHECKF(t, memcmp(plain, cached, SIZE * sizeof *plain) == 0, "round %d: what is known changes the bits", round);
+    }
+    for (int i = 0; i < 2; i++) CHECKF(t, rows[1][i] > 0 && 10 * rows[1][i] < 8 * rows[0][i], "%d rows of %d", (int)rows[1][i], (int)rows[0][i]);
+    for (int i = 0; i < B * TEXT; i++) ids[i] = i; /* no learned token: all is done */
+    encode(s, NULL, ids, plain), encode(s, cache, ids, cached);
+    CHECK(t, memcmp(plain, cached, B * TEXT * D * sizeof *plain) == 0);
+    for (int i = 0; i < 200; i++) { /* more texts than are kept */
+        ids[0] = i, ids[TEXT] = i + 1, ids[1] = V;
+        encode(s, NULL, ids, plain), encode(s, cache, ids, cached);
+        if (!CHECK(t, memcmp(plain, cached, SIZE * sizeof *plain) == 0)) break;
+    }
+    nn_text_cache_free(cache);
+    free(plain);
+    close_setup(s), free(s);
+}
+
 void test_main(test_state *t) {
+    if (test_section(t, "before the word")) test_before_the_word(t);
     if (test_section(t, "the text once a prompt")) test_text_once(t);
     if (test_section(t, "before the text")) test_before_the_text(t);
 }

@@ -14,6 +14,7 @@ typedef struct world {
     nn_model *m;
     nn_schedule schedule;
     nn_word word;
+    nn_text_cache *texts;
     int64_t B, L, D, C, side, pixels; /* batch; tokens and their width; latent [C,side,side]; picture [3,pixels,pixels] */
     int64_t *ids, *timesteps;
     float *context, *latent, *noise, *moments, *image, *t;
@@ -25,6 +26,7 @@ static void world_free(world *w) {
     if (w->p && w->m) nn_params_need(nn_unet_params(w->m->unet), false, NULL);
     nn_schedule_free(&w->schedule);
     nn_word_free(&w->word);
+    nn_text_cache_free(w->texts);
     nn_model_free(w->m);
     free(w->ids), free(w->timesteps), free(w->context), free(w->latent), free(w->noise), free(w->moments), free(w->image);
     free(w->t), free(w->p), free(w->grad_m), free(w->grad_s);
@@ -52,10 +54,11 @@ static int make_inputs(world *w, tn_err *err) {
     w->image = malloc(picture * sizeof(float));
     if (!w->ids || !w->timesteps || !w->context || !w->t || !w->latent || !w->noise || !w->moments || !w->image)
         return tn_fail(err, TN_ENOMEM, "out of memory for the inputs");
+    w->texts = nn_text_cache_new();
     int64_t vocabulary = w->m->text ? w->m->text->token.shape[0] : 1;
     for (int64_t b = 0; b < w->B; b++) {
         for (int64_t i = 0; i < w->L; i++) w->ids[b * w->L + i] = i % vocabulary;
-        w->ids[b * w->L + w->L / 2] = vocabulary;
+        w->ids[b * w->L + (w->L > 5 ? 5 : 0)] = vocabulary; /* begin, a photo of a */
         w->timesteps[b] = 500, w->t[b] = 500.0f;
     }
     tn_rng g;
@@ -140,7 +143,7 @@ static const tn_adamw_config adam = {0.9, 0.999, 1e-8, 1e-2};
 /* Cached latents and noise to a step of the word. */
 static int run_inversion(tn_ctx *c, void *arg, tn_err *err) {
     world *w = arg;
-    nn_inversion_batch b = {w->B, w->L, w->side, w->side, w->ids, w->latent, w->noise, w->timesteps};
+    nn_inversion_batch b = {w->B, w->L, w->side, w->side, w->ids, w->latent, w->noise, w->timesteps, w->texts};
     double loss;
     if (nn_inversion_gradient(c, w->m, &w->schedule, &w->word, &b, 1.0f, true, &loss, err)) return -1;
     nn_inversion_update(c, &w->word, &adam, 1e-4);

@@ -146,7 +146,7 @@ static void inversion(verify_case *c, const nn_model *m, const nn_schedule *sche
     /* Stored latents are taken where there are some, so that one difference is one difference. */
     float *encoded = verify_has(c, "in.image") ? encode_images(c, m, &s) : NULL;
     float *latents = encoded && !verify_has(c, "in.latents") ? encoded : verify_f32(c, "in.latents", "SBCHW");
-    nn_inversion_batch batch = {s.B, s.L, s.h, s.w, ids, latents, noise, t};
+    nn_inversion_batch batch = {s.B, s.L, s.h, s.w, ids, latents, noise, t, NULL};
     if (!c->err.code) train(c, m, schedule, &s, &batch);
 }
 

@@ -47,6 +47,14 @@ void nn_text_free(nn_text_model *m);
 tn_tensor *nn_text_embed(tn_ctx *c, const nn_text_model *m, tn_tensor *ids, tn_tensor *learned);
 /* token rows -> last hidden state after the final layer norm [B,L,C]; traces PREFIX hidden_states.i */
 tn_tensor *nn_text_encode(tn_ctx *c, const nn_text_model *m, tn_tensor *rows, const char *trace_prefix);
+/* Both for ids [B,L] (outliving the step) in training, where only learned rows change: attention is causal, so what comes before
+ * the first of them is the same at every step, and no gradient goes through it. The cache keeps it for the first rows that it
+ * meets, up to 64 different ones at a time. The bits are nn_text_encode's. */
+typedef struct nn_text_cache nn_text_cache;
+nn_text_cache *nn_text_cache_new(void); /* NULL where there is no memory: then nothing is kept */
+void nn_text_cache_free(nn_text_cache *cache);
+tn_tensor *nn_text_encode_cached(tn_ctx *c, const nn_text_model *m, nn_text_cache *cache, const int64_t *ids, int64_t B,
+                                 int64_t L, tn_tensor *learned);
 /* last hidden state at the end token -> [B,C]; the position follows from the ids as transformers chooses it */
 tn_tensor *nn_text_pool(tn_ctx *c, const nn_text_model *m, tn_tensor *hidden, const tn_tensor *ids);
 

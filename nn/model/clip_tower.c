@@ -38,19 +38,26 @@ int nn_tower_bind(nn_binder *b, const char *prefix, const nn_clip_tower_config *
     return 0;
 }
 
-/* x + attention(norm(x)), then x + mlp(norm(x)) */
-static tn_tensor *layer(tn_ctx *c, const void *arg, tn_tensor *const *in) {
-    const nn_clip_layer *l = arg;
-    tn_tensor *x = in[0], *h = tn_layer_norm(c, x, nn_w(&l->ln1_w), nn_w(&l->ln1_b), l->t->eps);
-    tn_tensor *q = tn_linear(c, h, nn_w(&l->q_w), nn_w(&l->q_b)), *k = tn_linear(c, h, nn_w(&l->k_w), nn_w(&l->k_b));
-    tn_tensor *v = tn_linear(c, h, nn_w(&l->v_w), nn_w(&l->v_b));
-    h = tn_attention(c, q, k, v, (int)l->t->heads, 0.0f, l->causal);
+/* x + attention(norm(x)), then x + mlp(norm(x)). With `before`, x are a text's later rows, and queries, keys and values of
+ * the rows before them are known: attention sees all, in the same order, and what it says to the known rows is dropped.
+ * made (or NULL): where queries, keys and values of x go. */
+static tn_tensor *run(tn_ctx *c, const nn_clip_layer *l, tn_tensor *x, tn_tensor *const *before, tn_tensor **made) {
+    tn_tensor *h = tn_layer_norm(c, x, nn_w(&l->ln1_w), nn_w(&l->ln1_b), l->t->eps);
+    tn_tensor *qkv[] = {tn_linear(c, h, nn_w(&l->q_w), nn_w(&l->q_b)), NULL, NULL};
+    qkv[1] = tn_linear(c, h, nn_w(&l->k_w), nn_w(&l->k_b)), qkv[2] = tn_linear(c, h, nn_w(&l->v_w), nn_w(&l->v_b));
+    for (int i = 0; made && i < 3; i++) made[i] = qkv[i];
+    for (int i = 0; before && i < 3; i++) qkv[i] = tn_concat(c, before[i], qkv[i]);
+    h = tn_attention(c, qkv[0], qkv[1], qkv[2], (int)l->t->heads, 0.0f, l->causal);
+    if (before) h = tn_slice(c, h, before[0]->shape[1], x->shape[1]);
     x = tn_linear_add(c, h, nn_w(&l->o_w), nn_w(&l->o_b), x);
     h = tn_layer_norm(c, x, nn_w(&l->ln2_w), nn_w(&l->ln2_b), l->t->eps);
     h = tn_linear(c, h, nn_w(&l->fc1_w), nn_w(&l->fc1_b));
     h = l->t->quick_gelu ? tn_quick_gelu(c, h) : tn_gelu(c, h);
     return tn_linear_add(c, h, nn_w(&l->fc2_w), nn_w(&l->fc2_b), x);
 }
+
+static tn_tensor *layer(tn_ctx *c, const void *l, tn_tensor *const *in) { return run(c, l, in[0], NULL, NULL); }
+static tn_tensor *later_rows(tn_ctx *c, const void *l, tn_tensor *const *in) { return run(c, l, in[0], in + 1, NULL); }
 
 tn_tensor *nn_tower_forward(tn_ctx *c, const nn_clip_layer *layers, tn_tensor *x, const char *trace_prefix) {
     tn_scope s = tn_scope_open(c);
@@ -59,6 +66,17 @@ tn_tensor *nn_tower_forward(tn_ctx *c, const nn_clip_layer *layers, tn_tensor *x
         x = tn_scope_keep(c, s, tn_block(c, layer, &layers[i], 1, &x));
         nn_trace_at(c, trace_prefix, "hidden_states", i + 1, x);
     }
+    return x;
+}
+
+tn_tensor *nn_tower_first_rows(tn_ctx *c, const nn_clip_layer *layers, tn_tensor *x, tn_tensor **made) {
+    for (int64_t i = 0; i < layers->t->layers; i++) x = run(c, &layers[i], x, NULL, made + 3 * i);
+    return x;
+}
+
+tn_tensor *nn_tower_later_rows(tn_ctx *c, const nn_clip_layer *layers, tn_tensor *x, tn_tensor *const *before) {
+    for (int64_t i = 0; i < layers->t->layers; i++, before += 3)
+        x = tn_block(c, later_rows, &layers[i], 4, (tn_tensor *[]){x, before[0], before[1], before[2]});
     return x;
 }
 
