@@ -77,6 +77,7 @@ enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 
         const float *a = q->a, *b = q->b; \
         const char *lies = q->lies; \
         float *pack = q->pack; \
+        uintptr_t ahead = (uintptr_t)(AHEAD * q->b_step); \
         float *to = q->to; \
         int64_t row = q->row, step = q->step, kc = q->kc; \
         int narrow = GEMM_COLS > V_LANES && q->narrow; \
@@ -88,8 +89,8 @@ enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 
         for (int64_t k = 0; lies && k < kc; k++, a += step, pack += GEMM_COLS, lies += q->b_step) { \
             v16 b0 = v_load_typed(lies, q->b_type, 0); \
             WIDE(v16 b1 = v_load_typed(lies, q->b_type, V_LANES);) \
-            v_prefetch(lies + AHEAD * q->b_step); \
-            WIDE(if (q->b_type == TN_F32) v_prefetch(lies + AHEAD * q->b_step + sizeof b0);) \
+            v_prefetch((uintptr_t)lies + ahead); \
+            WIDE(if (q->b_type == TN_F32) v_prefetch((uintptr_t)lies + ahead + sizeof b0);) \
             v_store(pack, b0); \
             WIDE(v_store(pack + V_LANES, b1);) \
             ROWS_##h(STEP) \

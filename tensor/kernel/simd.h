@@ -105,7 +105,6 @@ static inline v16 v_from_int(v16i a) { return _mm512_cvtepi32_ps(a); }
 
 static inline v16 v_ldexp(v16 x, v16 n) { return _mm512_scalef_ps(x, n); }
 
-static inline void v_prefetch(const void *p) { _mm_prefetch(p, _MM_HINT_T0); }
 static inline v16m v_lt(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 static inline v16m v_le(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 static inline v16m v_eq(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
@@ -224,7 +223,6 @@ static inline v16 v_float(v16i x) { V_EACH1(v16, _mm256_castsi256_ps); }
 static inline v16i v_to_int(v16 x) { V_EACH1(v16i, _mm256_cvtps_epi32); }
 static inline v16 v_from_int(v16i x) { V_EACH1(v16, _mm256_cvtepi32_ps); }
 
-static inline void v_prefetch(const void *p) { _mm_prefetch(p, _MM_HINT_T0); }
 static inline v16m v_lt(v16 x, v16 y) { V_CMP(_CMP_LT_OQ); }
 static inline v16m v_le(v16 x, v16 y) { V_CMP(_CMP_LE_OQ); }
 static inline v16m v_eq(v16 x, v16 y) { V_CMP(_CMP_EQ_OQ); }
@@ -371,7 +369,6 @@ static inline v16i v_bits(v16 x) { V_EACH1(v16i, vreinterpretq_s32_f32); }
 static inline v16 v_float(v16i x) { V_EACH1(v16, vreinterpretq_f32_s32); }
 static inline v16 v_from_int(v16i x) { V_EACH1(v16, vcvtq_f32_s32); }
 
-static inline void v_prefetch(const void *p) { (void)p; }
 static inline v16m v_lt(v16 x, v16 y) { V_EACH2(v16m, vcltq_f32); }
 static inline v16m v_le(v16 x, v16 y) { V_EACH2(v16m, vcleq_f32); }
 static inline v16m v_eq(v16 x, v16 y) { V_EACH2(v16m, vceqq_f32); }
@@ -519,7 +516,6 @@ static inline uint32_t s_to_int(float x) {
 static inline v16i v_to_int(v16 x) { V_EACH(v16i, i, s_to_int(x.f[i])); }
 static inline v16 v_from_int(v16i x) { V_EACH(v16, f, (float)(int32_t)x.i[i]); }
 
-static inline void v_prefetch(const void *p) { (void)p; }
 static inline v16m v_lt(v16 x, v16 y) { V_EACH(v16m, m, x.f[i] < y.f[i]); }
 static inline v16m v_le(v16 x, v16 y) { V_EACH(v16m, m, x.f[i] <= y.f[i]); }
 static inline v16m v_eq(v16 x, v16 y) { V_EACH(v16m, m, x.f[i] == y.f[i]); }
