@@ -60,7 +60,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(B)/obj/%.o) $(KERNEL_OBJ)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(B)/obj/%.o)
 TESTS := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 
-.PHONY: all demo test verify bench sweep audit asan sabotage install uninstall clean help tests
+.PHONY: all demo test verify bench bench-peers fullsize sweep audit asan sabotage install uninstall clean help tests
 all: $(B)/oneword $(B)/liboneword.a
 
 $(B)/liboneword.a: $(LIB_OBJ)
@@ -119,6 +119,14 @@ verify: all
 bench: all
 	$(B)/oneword bench
 
+# Beside PyTorch, OpenBLAS, BLIS and oneDNN, where they are installed; half an hour (tests/peers/README.md).
+bench-peers: all
+	@B=$(B) tests/peers/run.sh
+
+# Numbers of a full-size model beside PyTorch's on the same random weights; a quarter of an hour.
+fullsize: all
+	@B=$(B) tests/peers/run.sh --fullsize
+
 # Rules of the code that a machine can check: operators complete, sizes, forbidden calls, links in READMEs.
 audit: all
 	tests/audit.sh
@@ -149,6 +157,7 @@ help:
 	@echo "make test       every test; the last line is 'N passed, N failed'"
 	@echo "make verify     every golden case in testdata/"
 	@echo "make bench      kernels and whole models: time, GFLOP/s"
+	@echo "make bench-peers, fullsize   beside PyTorch and BLAS libraries, where they are installed"
 	@echo "make sweep      every float32 through every elementary function on every instruction set"
 	@echo "make audit      rules of the code that a machine can check"
 	@echo "make sabotage   mutations of the code, each of which the tests must catch"
