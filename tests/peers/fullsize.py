@@ -44,11 +44,7 @@ def make_text(path):
     cotangent = torch.randn_like(y)
     (y * cotangent).sum().backward()
     write_case(path, 'text_encoder', {'in.input_ids': ids, 'in.cotangent': cotangent, 'out.last_hidden_state': y, 'grad.inputs_embeds': rows.grad,
-                                      **some_parameters(text.text_model.encoder, 1)}, {})
-
-
-def rename(path_prefix, tensors):
-    return {k.replace('grad.param.', 'grad.param.' + path_prefix, 1): v for k, v in tensors.items()}
+                                      **some_parameters(text, 1)}, {})
 
 
 def make_unet(path, side, all_weights):
