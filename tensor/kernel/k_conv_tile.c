@@ -52,14 +52,14 @@
                 const float *row = a + step[k].a; \
                 v16 b0 = v_load(at0 + step[k].b); \
                 WIDE(v16 b1 = v_load(at1 + step[k].b);) \
-                v_prefetch(ahead + (uintptr_t)step[k].ahead); \
+                v_prefetch_l2(ahead + (uintptr_t)step[k].ahead); \
                 ROWS_##h(STEP) \
             } \
         } else { \
             for (int64_t k = 0; k < n; k++) { \
                 const float *row = a + step[k].a; \
                 v16 b0 = v_load(at0 + step[k].b); \
-                v_prefetch(ahead + (uintptr_t)step[k].ahead); \
+                v_prefetch_l2(ahead + (uintptr_t)step[k].ahead); \
                 ROWS_##h(STEP_NARROW) \
             } \
         } \
