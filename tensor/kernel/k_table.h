@@ -15,6 +15,7 @@
     X(void, attention, (const k_attention *p)) \
     X(void, attention_backward, (const k_attention *p)) \
     X(size_t, attention_scratch, (const k_attention *p)) \
+    X(size_t, attention_backward_scratch, (const k_attention *p)) \
     X(void, group_norm, (const k_group_norm *p)) \
     X(void, group_norm_backward, (const k_group_norm *p)) \
     X(size_t, group_norm_scratch, (const k_group_norm *p)) \

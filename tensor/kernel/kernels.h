@@ -61,7 +61,7 @@ typedef struct k_conv {
 
 /* Multi-head attention; heads are contiguous slices of the last axis. q [B,N,H*D], k and v [B,M,H*D], y like q.
  * y = softmax(scale q k^T (causal: keys j <= i only)) v, streaming over key blocks (of a size that depends on shapes
- * only), so that probabilities are never stored whole. lse [B,H,N] = log sum exp of the scaled scores, kept for
+ * only), so that probabilities are never stored whole. lse [B,H,N] = log2 sum exp of the scaled scores, kept for
  * backward. */
 typedef struct k_attention {
     int64_t B, N, M, H, D;
@@ -124,10 +124,11 @@ typedef struct tn_kernels {
     void (*conv_dw)(const k_conv *p); /* dw and dbias */
     size_t (*conv_scratch)(const k_conv *p); /* the largest of the three */
 
-    /* k_attention.c */
+    /* k_attention.c, k_attention_backward.c */
     void (*attention)(const k_attention *p);
     void (*attention_backward)(const k_attention *p);
     size_t (*attention_scratch)(const k_attention *p);
+    size_t (*attention_backward_scratch)(const k_attention *p);
 
     /* k_norm.c */
     void (*group_norm)(const k_group_norm *p);

@@ -21,18 +21,19 @@ static k_attention problem(tn_ctx *c, const tn_node *n) {
     k_attention p = {.B = q->shape[0], .N = q->shape[1], .M = k->shape[1], .H = n->a.heads, .D = q->shape[2] / n->a.heads,
                      .q = q->data, .k = k->data, .v = v->data, .y = n->out->data, .lse = n->saved, .scale = n->a.scale,
                      .causal = n->a.causal, .dy = n->out->grad, .threads = c->threads};
-    p.scratch = tn_scratch(c, c->k->attention_scratch(&p));
     return p;
 }
 
 static void forward(tn_ctx *c, tn_node *n) {
     k_attention p = problem(c, n);
+    p.scratch = tn_scratch(c, c->k->attention_scratch(&p));
     if (tn_live(c)) c->k->attention(&p);
 }
 
 static void backward(tn_ctx *c, tn_node *n) {
     k_attention p = problem(c, n);
     p.dq = tn_din(n, 0, &p.acc_q), p.dk = tn_din(n, 1, &p.acc_k), p.dv = tn_din(n, 2, &p.acc_v);
+    p.scratch = tn_scratch(c, c->k->attention_backward_scratch(&p));
     if (tn_live(c)) c->k->attention_backward(&p);
 }
 
