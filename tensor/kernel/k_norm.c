@@ -28,6 +28,9 @@ typedef struct sums {
 
 static int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 
+/* 16 lanes, or n at the end of a row. */
+static v16 get(const float *x, int64_t n) { return n >= V_LANES ? v_load(x) : v_loadn(x, n); }
+
 /* The first n lanes of a - m, zeros in the others. */
 static v16 shifted(const float *a, v16 m, int64_t n) {
     return n >= V_LANES ? v_sub(v_load(a), m) : v_select(v_first(n), v_sub(v_loadn(a, n), m), v_zero());
@@ -56,6 +59,19 @@ static sums sums_of(const float *a, float ma, const float *b, float mb, int64_t 
     return s;
 }
 
+/* The sum of a alone, in the same order. */
+static double sum_of(const float *a, int64_t n) {
+    double total = 0.0;
+    for (int64_t i = 0; i < n; i += SUM_BLOCK) {
+        int64_t end = min_i64(n, i + SUM_BLOCK), j = i;
+        v16 s0 = v_zero(), s1 = v_zero();
+        for (; j + 2 * V_LANES <= end; j += 2 * V_LANES) s0 = v_add(s0, v_load(a + j)), s1 = v_add(s1, v_load(a + j + V_LANES));
+        for (; j < end; j += V_LANES) s0 = v_add(s0, get(a + j, end - j));
+        total += (double)v_reduce_add(v_add(s0, s1));
+    }
+    return total;
+}
+
 /* The statistics of n elements: deviation i is (x_i - pivot) - residual. */
 typedef struct moments {
     float pivot, residual, rstd;
@@ -71,9 +87,7 @@ static moments moments_around(float pivot, const float *x, int64_t n, float eps)
 }
 
 /* Forward: the pivot is the mean. Backward starts from the pivot that forward has saved. */
-static moments moments_of(const float *x, int64_t n, float eps) {
-    return moments_around((float)(sums_of(x, 0.0f, x, 0.0f, n).a / (double)n), x, n, eps);
-}
+static float pivot_of(const float *x, int64_t n) { return (float)(sum_of(x, n) / (double)n); }
 
 static v16 deviation(v16 x, const moments *m) { return v_sub(v_sub(x, v_set1(m->pivot)), v_set1(m->residual)); }
 
@@ -84,9 +98,6 @@ static void put(float *to, v16 x, int64_t n, int acc) {
     else
         v_storen(to, acc ? v_add(v_loadn(to, n), x) : x, n);
 }
-
-/* 16 lanes, or n at the end of a row. */
-static v16 get(const float *x, int64_t n) { return n >= V_LANES ? v_load(x) : v_loadn(x, n); }
 
 static v16 get_typed(const void *x, tn_dtype type, int64_t i, int64_t n) {
     return n >= V_LANES ? v_load_typed(x, type, i) : v_loadn_typed(x, type, i, n);
@@ -106,7 +117,7 @@ static void group_forward(void *arg, int64_t i, int worker) {
     int64_t channels = p->C / p->G, n = channels * p->S;
     const float *x = p->x + i * n;
     float *y = p->y + i * n;
-    moments m = moments_of(x, n, p->eps);
+    moments m = moments_around(pivot_of(x, n), x, n, p->eps);
     p->mean[i] = m.pivot, p->rstd[i] = m.rstd;
     for (int64_t c = i % p->G * channels, k = 0; k < channels; k++, c++, x += p->S, y += p->S) {
         v16 scale = v_set1(s_load_typed(p->gamma, p->wtype, c) * m.rstd),
@@ -126,20 +137,22 @@ void K(group_norm)(const k_group_norm *p) {
     tn_parallel_for(group_threads(p), p->B * p->G, group_forward, &copy);
 }
 
-size_t K(group_norm_scratch)(const k_group_norm *p) { return (size_t)(p->B * p->C) * sizeof(sums); }
+/* Backward keeps two sums of each channel, and with SiLU per worker the gradient by the result of the affine map of one
+ * group: its exponentials are computed once, and it waits in the second-level cache for the pass that needs it again. */
+size_t K(group_norm_scratch)(const k_group_norm *p) {
+    size_t workers = p->threads > 1 ? (size_t)p->threads : 1, group = (size_t)(p->C / p->G * p->S);
+    return (size_t)(p->B * p->C) * sizeof(sums) + (p->dy && p->silu ? workers * group * sizeof(float) : 0);
+}
 
-/* The gradient by the result of the affine map, n <= SUM_BLOCK elements of channel c: dy itself, or with SiLU dy
- * silu'(t), t computed again as in forward, into `room`. */
-static const float *affine_gradient(const k_group_norm *p, const moments *m, int64_t c, const float *x, const float *dy,
-                                    int64_t n, float *room) {
-    if (!p->silu) return dy;
+/* g = dy silu'(t) for n elements of channel c, t computed again as in forward. */
+static void affine_gradient(const k_group_norm *p, const moments *m, int64_t c, const float *x, const float *dy, int64_t n,
+                            float *g) {
     v16 scale = v_set1(s_load_typed(p->gamma, p->wtype, c) * m->rstd),
         shift = v_set1(s_load_typed(p->beta, p->wtype, c));
     for (int64_t s = 0; s < n; s += V_LANES) {
         v16 t = v_fma(deviation(get(x + s, n - s), m), scale, shift);
-        put(room + s, v_mul(get(dy + s, n - s), v_silu_grad(t)), n - s, 0);
+        put(g + s, v_mul(get(dy + s, n - s), v_silu_grad(t)), n - s, 0);
     }
-    return room;
 }
 
 /* dx of one group, and per channel sum(g) and sum(g (x - pivot)) - residual sum(g), for dgamma and dbeta, into the
@@ -147,16 +160,18 @@ static const float *affine_gradient(const k_group_norm *p, const moments *m, int
 static void group_backward(void *arg, int64_t i, int worker) {
     const k_group_norm *p = arg;
     int64_t channels = p->C / p->G, n = channels * p->S, c0 = i % p->G * channels;
-    const float *x = p->x + i * n, *dy = p->dy + i * n;
+    const float *x = p->x + i * n, *dy = p->dy + i * n, *g = dy;
     sums *per_channel = (sums *)p->scratch + i * channels;
+    float *room = (float *)((sums *)p->scratch + p->B * p->C) + worker * n;
     moments m = moments_around(p->mean[i], x, n, p->eps);
-    float room[SUM_BLOCK];
     double mean_g = 0.0, slope = 0.0;
+    if (p->silu) g = room;
     for (int64_t k = 0; k < channels; k++) {
         sums t = {0.0, 0.0};
         for (int64_t s = k * p->S, end = s + p->S; s < end; s += SUM_BLOCK) {
             int64_t len = min_i64(SUM_BLOCK, end - s);
-            add_block(&t, affine_gradient(p, &m, c0 + k, x + s, dy + s, len, room), 0.0f, x + s, m.pivot, len);
+            if (p->silu) affine_gradient(p, &m, c0 + k, x + s, dy + s, len, room + s);
+            add_block(&t, g + s, 0.0f, x + s, m.pivot, len);
         }
         t.ab -= (double)m.residual * t.a;
         per_channel[k] = t;
@@ -165,16 +180,11 @@ static void group_backward(void *arg, int64_t i, int worker) {
     }
     for (int64_t k = 0; p->dx && k < channels; k++) {
         v16 gamma = v_set1(s_load_typed(p->gamma, p->wtype, c0 + k));
-        for (int64_t s = k * p->S, end = s + p->S; s < end; s += SUM_BLOCK) {
-            int64_t len = min_i64(SUM_BLOCK, end - s);
-            const float *g = affine_gradient(p, &m, c0 + k, x + s, dy + s, len, room);
-            for (int64_t j = 0; j < len; j += V_LANES) {
-                v16 dev = deviation(get(x + s + j, len - j), &m), gj = v_mul(get(g + j, len - j), gamma);
-                put(p->dx + i * n + s + j, input_gradient(gj, dev, &m, mean_g, slope), len - j, p->acc_x);
-            }
+        for (int64_t s = k * p->S, end = s + p->S; s < end; s += V_LANES) {
+            v16 dev = deviation(get(x + s, end - s), &m), gs = v_mul(get(g + s, end - s), gamma);
+            put(p->dx + i * n + s, input_gradient(gs, dev, &m, mean_g, slope), end - s, p->acc_x);
         }
     }
-    (void)worker;
 }
 
 void K(group_norm_backward)(const k_group_norm *p) {
@@ -194,19 +204,25 @@ void K(group_norm_backward)(const k_group_norm *p) {
 
 /* ---- layer norm ---- */
 
+/* The rows of a task go through each of three sweeps together: what a row waits for at the end of a sweep (a sum over lanes,
+ * a division, a root) then overlaps with the others' work. ROWS rows fit the second-level cache, mostly the first. */
 static void layer_forward(void *arg, int64_t i, int worker) {
     const k_layer_norm *p = arg;
-    for (int64_t r = i * ROWS; r < min_i64(p->R, (i + 1) * ROWS); r++) {
-        const float *x = p->x + r * p->C;
-        moments m = moments_of(x, p->C, p->eps);
-        p->mean[r] = m.pivot, p->rstd[r] = m.rstd;
+    int64_t r0 = i * ROWS, rows = min_i64(ROWS, p->R - r0);
+    const float *x = p->x + r0 * p->C;
+    moments m[ROWS];
+    for (int64_t r = 0; r < rows; r++) m[r].pivot = pivot_of(x + r * p->C, p->C);
+    for (int64_t r = 0; r < rows; r++) {
+        m[r] = moments_around(m[r].pivot, x + r * p->C, p->C, p->eps);
+        p->mean[r0 + r] = m[r].pivot, p->rstd[r0 + r] = m[r].rstd;
+    }
+    for (int64_t r = 0; r < rows; r++)
         for (int64_t c = 0; c < p->C; c += V_LANES) {
-            int64_t n = p->C - c;
-            v16 xhat = v_mul(deviation(get(x + c, n), &m), v_set1(m.rstd));
-            put(p->y + r * p->C + c,
+            int64_t at = r * p->C + c, n = p->C - c;
+            v16 xhat = v_mul(deviation(get(x + at, n), &m[r]), v_set1(m[r].rstd));
+            put(p->y + r0 * p->C + at,
                 v_fma(xhat, get_typed(p->gamma, p->wtype, c, n), get_typed(p->beta, p->wtype, c, n)), n, 0);
         }
-    }
     (void)worker;
 }
 

@@ -578,7 +578,14 @@ static inline void v_transpose_rows(v16 r[16], int64_t rows) {
 
 /* ---- the same for all, from the above ---- */
 
-/* Asks for the cache line of an address, which need not be readable, into the second-level cache. */
+/* Asks for the cache line of an address, which need not be readable, into the first-level cache; or into the second. */
+static inline void v_prefetch(uintptr_t address) {
+#if defined(__GNUC__)
+    __builtin_prefetch((const void *)address, 0, 3);
+#else
+    (void)address;
+#endif
+}
 static inline void v_prefetch_l2(uintptr_t address) {
 #if defined(__GNUC__)
     __builtin_prefetch((const void *)address, 0, 2);

@@ -4,12 +4,23 @@
 
 #include <string.h>
 
-static void add_to(int64_t n, const float *src, float *dst, int acc) {
-    if (!acc) {
-        memcpy(dst, src, (size_t)n * sizeof *dst);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) dst[i] += src[i];
+/* dst = src, or dst += src, on all threads */
+typedef struct copy_job {
+    const tn_kernels *k;
+    const float *src;
+    float *dst;
+    int acc;
+} copy_job;
+
+static void copy_range(void *arg, int64_t from, int64_t count) {
+    const copy_job *j = arg;
+    if (j->acc) j->k->add(count, j->dst + from, j->src + from, j->dst + from);
+    else memcpy(j->dst + from, j->src + from, (size_t)count * sizeof *j->dst);
+}
+
+static void add_to(tn_ctx *c, int64_t n, const float *src, float *dst, int acc) {
+    copy_job j = {c->k, src, dst, acc};
+    tn_elementwise(c, n, copy_range, &j);
 }
 
 static int64_t inner(const tn_tensor *x) {
@@ -37,8 +48,8 @@ static void concat_forward(tn_ctx *c, tn_node *n) {
     float *y = n->out->data;
     int64_t O = n->out->shape[0], na = tn_numel(n->in[0]) / O, nb = tn_numel(n->in[1]) / O;
     for (int64_t o = 0; o < O; o++) {
-        add_to(na, a + o * na, y + o * (na + nb), 0);
-        add_to(nb, b + o * nb, y + o * (na + nb) + na, 0);
+        add_to(c, na, a + o * na, y + o * (na + nb), 0);
+        add_to(c, nb, b + o * nb, y + o * (na + nb) + na, 0);
     }
 }
 
@@ -49,7 +60,7 @@ static void concat_backward(tn_ctx *c, tn_node *n) {
         int acc;
         int64_t ni = tn_numel(n->in[i]) / O;
         float *d = tn_din(n, i, &acc);
-        for (int64_t o = 0; d && o < O && tn_live(c); o++) add_to(ni, dy + o * row + offset, d + o * ni, acc);
+        for (int64_t o = 0; d && o < O && tn_live(c); o++) add_to(c, ni, dy + o * row + offset, d + o * ni, acc);
         offset += ni;
     }
 }
@@ -78,7 +89,7 @@ static void slice_forward(tn_ctx *c, tn_node *n) {
     const tn_tensor *x = n->in[0];
     int64_t I = inner(x), row = x->shape[1] * I, len = n->a.count * I;
     for (int64_t o = 0; o < x->shape[0]; o++) {
-        add_to(len, (const float *)x->data + o * row + n->a.from * I, (float *)n->out->data + o * len, 0);
+        add_to(c, len, (const float *)x->data + o * row + n->a.from * I, (float *)n->out->data + o * len, 0);
     }
 }
 
@@ -89,7 +100,7 @@ static void slice_backward(tn_ctx *c, tn_node *n) {
     if (!dx || !tn_live(c)) return;
     int64_t I = inner(x), row = x->shape[1] * I, len = n->a.count * I;
     if (!acc) memset(dx, 0, (size_t)tn_numel(x) * sizeof *dx);
-    for (int64_t o = 0; o < x->shape[0]; o++) add_to(len, n->out->grad + o * len, dx + o * row + n->a.from * I, 1);
+    for (int64_t o = 0; o < x->shape[0]; o++) add_to(c, len, n->out->grad + o * len, dx + o * row + n->a.from * I, 1);
 }
 
 static const tn_case slice_cases[] = {

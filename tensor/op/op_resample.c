@@ -2,6 +2,8 @@
 #include "tensor/op/ops.h"
 #include "tensor/parallel.h"
 
+#include <string.h>
+
 typedef struct plane_job {
     const float *src;
     float *dst;
@@ -31,14 +33,23 @@ static int upsample_shape(const tn_node *n, int64_t *shape) {
     return 4;
 }
 
+/* The first index of an output of `to` elements that shows element i of an input of `from`, or one behind it. */
+static int64_t first_shown(int64_t i, int64_t from, int64_t to) { return (i * to + from - 1) / from; }
+
+/* An input row is spread once and copied to the other rows that show it. */
 static void upsample_plane(void *arg, int64_t plane, int worker) {
     const plane_job *j = arg;
     (void)worker;
     const float *x = j->src + plane * j->H * j->W;
     float *y = j->dst + plane * j->P * j->Q;
-    for (int64_t p = 0; p < j->P; p++) {
-        const float *row = x + p * j->H / j->P * j->W;
-        for (int64_t q = 0; q < j->Q; q++) y[p * j->Q + q] = row[q * j->W / j->Q];
+    for (int64_t h = 0, p = 0; h < j->H; h++, x += j->W) {
+        int64_t end = first_shown(h + 1, j->H, j->P);
+        float *row = y + p * j->Q;
+        for (int64_t w = 0, q = 0; w < j->W && p < end; w++) {
+            for (int64_t stop = first_shown(w + 1, j->W, j->Q); q < stop; q++) row[q] = x[w];
+        }
+        for (int64_t same = p + 1; same < end; same++) memcpy(y + same * j->Q, row, (size_t)j->Q * sizeof *row);
+        p = end;
     }
 }
 
@@ -48,9 +59,12 @@ static void upsample_plane_backward(void *arg, int64_t plane, int worker) {
     const float *dy = j->src + plane * j->P * j->Q;
     float *dx = j->dst + plane * j->H * j->W;
     clear(j, dx);
-    for (int64_t p = 0; p < j->P; p++) {
-        float *row = dx + p * j->H / j->P * j->W;
-        for (int64_t q = 0; q < j->Q; q++) row[q * j->W / j->Q] += dy[p * j->Q + q];
+    for (int64_t h = 0, p = 0; h < j->H; h++, dx += j->W) {
+        for (int64_t end = first_shown(h + 1, j->H, j->P); p < end; p++, dy += j->Q) {
+            for (int64_t w = 0, q = 0; w < j->W; w++) {
+                for (int64_t stop = first_shown(w + 1, j->W, j->Q); q < stop; q++) dx[w] += dy[q];
+            }
+        }
     }
 }
 
