@@ -3,7 +3,8 @@
 
 Called by tests/peers/run.sh, which makes what it needs: PROGRAM is build/oneword, KERNELS what kernels.c is compiled to, WORK a
 folder with the random models sd15 (F16) and toy (F32) and with openblas, a link to the OpenBLAS to use, if any. Prints tables,
-then a line for each row: NAME ratio R bar B ok|short. With ROWs, those alone. Exit status 0 only where no row is short.
+then a line for each row: NAME ratio R bar B ok|short. With ROWs, those alone. Exit status 0 only where no row is short. The
+tables of README.md are left in WORK/table.md.
 """
 import json, math, os, statistics, subprocess, sys, tempfile, time
 
@@ -19,7 +20,7 @@ BARS = {'matmul-blas': 1.0, 'matmul-onednn': 0.9, 'conv-direct': 0.9, 'conv-wino
         'toy-train': 2.2, 'world-inversion': 2.5, 'scaling': 1.8,
         'memory-inversion-fast': 1.0, 'memory-inversion-mid': 1.0, 'memory-inversion-low': 1.0,
         'memory-generate-fast': 1.0, 'memory-generate-mid': 1.0, 'memory-generate-low': 1.0}
-ratios = {}
+ratios, markdown = {}, []
 
 
 def wanted(*rows):
@@ -160,6 +161,8 @@ def direct_flags():
 
 
 def describe(name, theirs, ours, direct, rss):
+    number = lambda x: '%.3g' % x if x else ''
+    markdown.append('| %s | %s | %s | %s | %.2f | %.2f |' % (name, number(theirs), number(ours), number(direct), theirs / min(ours, direct or ours), rss / GIB))
     say('%-28s %9.4f %9.4f %9s %7.2f %7s %8.2f' % (name, theirs, ours, '%.4f' % direct if direct else '', theirs / min(ours, direct or ours),
                                                  '%.2f' % (theirs / direct) if direct else '', rss / GIB))
 
@@ -279,9 +282,9 @@ def train(memory):
 
 
 def generate(memory):
-    """(peak resident set, seconds) of a picture in 4 guided steps."""
+    """(peak resident set, seconds) of a picture in 3 guided steps."""
     with tempfile.TemporaryDirectory(dir=WORK) as out:
-        _, seconds, rss = oneword('generate', '--model', SD15, '-p', 'a photo of a cat', '--steps', '4', '--cfg-scale', '7.5', '--seed', '1', '-W', '512',
+        _, seconds, rss = oneword('generate', '--model', SD15, '-p', 'a photo of a cat', '--steps', '3', '--cfg-scale', '7.5', '--seed', '1', '-W', '512',
                                   '-H', '512', '-o', os.path.join(out, 'a.png'), *memory)
     return rss, seconds
 
@@ -307,6 +310,13 @@ def memory():
             say('%-28s %9.2f %9.2f %9.2f%s' % (name, rss / GIB, limit, seconds, '  (%.3f of the fastest)' % (seconds / fast) if mode != 'fast' else ''))
 
 
+def write_tables():
+    rows = ['| %s | %.3f | %g |' % (name, ratios[name], bar) for name, bar in BARS.items() if name in ratios]
+    with open(os.path.join(WORK, 'table.md'), 'w') as f:
+        f.write('\n'.join(['| seconds | PyTorch | oneword | direct convolution | ratio | peak memory, GiB |', '|---|---|---|---|---|---|', *markdown,
+                           '', '| row | ratio | bar |', '|---|---|---|', *rows, '']))
+
+
 def main():
     start = time.time()
     if wanted('matmul-blas', 'matmul-onednn', 'conv-direct', 'conv-winograd', 'conv-wgrad'): kernels()
@@ -315,6 +325,7 @@ def main():
     if wanted('scaling'): scaling()
     if wanted(*(r for r in BARS if r.startswith('memory'))): memory()
     say('\n%.0f minutes' % ((time.time() - start) / 60))
+    write_tables()
     short = 0
     for name, bar in BARS.items():
         if ONLY and name not in ratios: continue
