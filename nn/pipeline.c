@@ -114,7 +114,7 @@ int nn_sample(tn_ctx *c, const nn_sampling *s, float *latent, tn_err *err) {
     nn_unet_text text;
     tn_ctx reader;
     tn_ctx_init(&reader, c->k, c->threads);
-    reader.use_ref = c->use_ref;
+    reader.use_ref = c->use_ref, reader.conv = c->conv;
     if (c->step.data.counting) tn_ctx_set_dry(&reader);
     float *output = malloc(2 * n * sizeof *output);
     int result = output ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for the sampling loop");

@@ -330,6 +330,7 @@ const float *nn_train_vectors(const nn_train *t, int i) { return t->word.v + i *
 size_t nn_train_memory(nn_train *t, const tn_ctx *like, bool checkpoint) {
     tn_ctx dry;
     tn_ctx_init(&dry, like->k, like->threads);
+    dry.conv = like->conv;
     tn_ctx_set_dry(&dry);
     dry.checkpoint = checkpoint;
     nn_inversion_batch b = batch_of(t);

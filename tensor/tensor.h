@@ -44,9 +44,14 @@ typedef struct tn_space {
     tn_arena meta; /* tensor and node structs: always real */
 } tn_space;
 
+/* How conv2d is computed: the sum as it is written; by Winograd's transforms wherever they are defined (3x3, stride 1), which
+ * rounds otherwise; or whichever of them is faster for the shape. */
+typedef enum { TN_CONV_AUTO, TN_CONV_DIRECT, TN_CONV_WINOGRAD } tn_conv_form;
+
 typedef struct tn_ctx {
     const tn_kernels *k;
     int threads;
+    tn_conv_form conv;
     bool use_ref;    /* compute every operator with ref/ in double (slow): the audit of the tuned kernels */
     bool record;     /* put operators on the tape */
     /* A recorded block whose first input has at least so many elements keeps only its output and runs again in

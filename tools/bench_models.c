@@ -208,6 +208,7 @@ static int measure(bench *b, world *w, const network *net, tn_err *err) {
     bench_times t = {.n = 0};
     tn_ctx c; /* its own, so that the peak of memory is this network's */
     tn_ctx_init(&c, b->c->k, b->c->threads);
+    c.conv = b->c->conv;
     c.profile = count, c.profile_arg = &flops;
     int r = net->run(&c, w, err); /* counts, and fills the arenas */
     c.profile = NULL;

@@ -118,6 +118,7 @@ int bench_profile(bench *b, const char *name, int (*run)(tn_ctx *c, void *arg, t
     char title[100];
     tn_ctx c;
     tn_ctx_init(&c, b->c->k, b->c->threads);
+    c.conv = b->c->conv;
     int r = run(&c, arg, err);
     c.profile = observe, c.profile_arg = &fine;
     double total = 0.0;

@@ -232,6 +232,7 @@ int opt_context(const opt_common *o, struct tn_ctx *c, tn_err *err) {
         return tn_fail(err, TN_EUNSUPPORTED, "--isa %s: this %s", o->isa, known ? "machine or build does not have it" : "name is unknown");
     }
     tn_ctx_init(c, k, (int)o->threads);
+    if (o->conv) c->conv = strcmp(o->conv, "direct") == 0 ? TN_CONV_DIRECT : strcmp(o->conv, "winograd") == 0 ? TN_CONV_WINOGRAD : TN_CONV_AUTO;
     return 0;
 }
 

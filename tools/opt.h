@@ -52,15 +52,17 @@ void opt_help(const opt_command *cmd);
 /* The nearest of n names by edit distance, NULL where none is near. */
 const char *opt_nearest(const char *word, const char *const *names, int n);
 
-/* Options that every command has: --threads N (-t), --isa NAME, --json, --quiet (-q), --verbose (-v), --help. */
+/* Options that every command has: --threads N (-t), --isa NAME, --conv FORM, --json, --quiet (-q), --verbose (-v), --help. */
 typedef struct opt_common {
     int64_t threads; /* 0: all (OMP_NUM_THREADS is respected by the OpenMP run time) */
-    const char *isa; /* NULL: best */
+    const char *isa;  /* NULL: best */
+    const char *conv; /* NULL: auto */
     bool json, quiet, verbose;
 } opt_common;
 #define OPT_COMMON(S, field)                                                                                                   \
     {"t,threads", OPT_INT, offsetof(S, field) + offsetof(opt_common, threads), 0, 4096, "N", "threads (default: all; the result does not depend on it)"}, \
     {"isa", OPT_TEXT, offsetof(S, field) + offsetof(opt_common, isa), 0, 0, "scalar|avx2|avx512|neon", "instruction set (default: the best; the result does not depend on it)"}, \
+    {"conv", OPT_TEXT, offsetof(S, field) + offsetof(opt_common, conv), 0, 0, "auto|direct|winograd", "form of 3x3 convolutions (default: auto, by shape; winograd rounds otherwise)"}, \
     {"json", OPT_FLAG, offsetof(S, field) + offsetof(opt_common, json), 0, 0, NULL, "machine-readable output on stdout"}, \
     {"q,quiet", OPT_FLAG, offsetof(S, field) + offsetof(opt_common, quiet), 0, 0, NULL, "only errors and results"}, \
     {"v,verbose", OPT_FLAG, offsetof(S, field) + offsetof(opt_common, verbose), 0, 0, NULL, "more on stderr"}

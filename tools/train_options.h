@@ -15,7 +15,7 @@ typedef struct train_options {
     bool scale_lr, center_crop, flip, no_flip, posterior_mean, resume, dry_run;
 } train_options;
 
-enum { TRAIN_NROWS = 53 };
+enum { TRAIN_NROWS = 54 };
 extern const opt_row train_rows[TRAIN_NROWS];
 
 /* Defaults of the preset, overridden by what was given; checks what needs no file. */

@@ -54,6 +54,7 @@ typedef struct k_conv {
     float *y;        /* forward: [batch,O,P,Q] */
     const float *dy; /* backward: [batch,O,P,Q] */
     float *dx, *dw, *dbias;
+    int tile; /* Winograd's: 4 or 2 */
     int acc;
     int threads;
     void *scratch;
@@ -123,6 +124,11 @@ typedef struct tn_kernels {
     void (*conv_dx)(const k_conv *p);
     void (*conv_dw)(const k_conv *p); /* dw and dbias */
     size_t (*conv_scratch)(const k_conv *p); /* the largest of the three */
+
+    /* k_winograd.c: the same sums for windows of 3x3 and stride 1, by transforms of tiles */
+    void (*winograd)(const k_conv *p);
+    void (*winograd_dx)(const k_conv *p);
+    size_t (*winograd_scratch)(const k_conv *p); /* the larger of the two */
 
     /* k_attention.c, k_attention_backward.c */
     void (*attention)(const k_attention *p);

@@ -17,6 +17,8 @@
  *   v_bits, v_float reinterpret.   vi_shl, vi_shr (zeros in), vi_sar (sign in): by 0..31.
  *   v_loadn, v_storen touch the first n of 0..16 elements only; the other lanes are loaded as 0. v_first(n): their mask.
  *   v_reduce_add is one fixed tree: lane i with lane i+8, then +4, +2, +1. v_reduce_max is the same tree of v_max.
+ *   v_load_span, v_store_span touch lanes lo..hi-1 only, 0 <= lo, hi <= 16 (none where hi <= lo); the other lanes are
+ *   loaded as 0. p is where lane 0 would be.
  *   v_interleave: the 32 elements a0 b0 a1 b1 ... as two vectors; v_deinterleave: its inverse.
  *   v_ldexp(x, n) = x 2^n for integral n of -252..252, rounded once: to a subnormal, 0 or infinity where it comes to that.
  *   x is 0, NaN, or of size 2^-60..2^60. It wants n as a float.
@@ -86,6 +88,9 @@ static inline v16 v_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void v_store(float *p, v16 a) { _mm512_storeu_ps(p, a); }
 static inline v16 v_loadn(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 static inline void v_storen(float *p, v16 a, int64_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
+static inline v16m v_span(int64_t lo, int64_t hi) { return (v16m)(v_first(hi) & ~v_first(lo)); }
+static inline v16 v_load_span(const float *p, int64_t lo, int64_t hi) { return _mm512_maskz_loadu_ps(v_span(lo, hi), p); }
+static inline void v_store_span(float *p, v16 a, int64_t lo, int64_t hi) { _mm512_mask_storeu_ps(p, v_span(lo, hi), a); }
 static inline v16 v_set1(float x) { return _mm512_set1_ps(x); }
 static inline v16 v_zero(void) { return _mm512_setzero_ps(); }
 static inline v16 v_add(v16 a, v16 b) { return _mm512_add_ps(a, b); }
@@ -151,25 +156,29 @@ static inline void v_deinterleave(v16 lo, v16 hi, v16 *a, v16 *b) {
 }
 
 /* 4x4 blocks inside the 128-bit lanes first, then the lanes as a 4x4 matrix of blocks. */
+#define V_TURN_LANES(i) \
+    { \
+        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1])), b = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1])); \
+        __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3])); \
+        __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3])); \
+        t[i] = _mm512_unpacklo_pd(a, c), t[i + 1] = _mm512_unpackhi_pd(a, c); \
+        t[i + 2] = _mm512_unpacklo_pd(b, d), t[i + 3] = _mm512_unpackhi_pd(b, d); \
+    }
+#define V_TURN_BLOCKS(i) \
+    { \
+        __m512 a = _mm512_castpd_ps(t[i]), b = _mm512_castpd_ps(t[4 + i]); \
+        __m512 c = _mm512_castpd_ps(t[8 + i]), d = _mm512_castpd_ps(t[12 + i]); \
+        __m512 ab = _mm512_shuffle_f32x4(a, b, 0x44), cd = _mm512_shuffle_f32x4(c, d, 0x44); \
+        r[i] = _mm512_shuffle_f32x4(ab, cd, 0x88), r[4 + i] = _mm512_shuffle_f32x4(ab, cd, 0xdd); \
+        ab = _mm512_shuffle_f32x4(a, b, 0xee), cd = _mm512_shuffle_f32x4(c, d, 0xee); \
+        r[8 + i] = _mm512_shuffle_f32x4(ab, cd, 0x88), r[12 + i] = _mm512_shuffle_f32x4(ab, cd, 0xdd); \
+    }
+/* Written out, so that the vectors stay in registers. */
 static inline void v_transpose_rows(v16 r[16], int64_t rows) {
     __m512d t[16];
     (void)rows;
-    for (int i = 0; i < 16; i += 4) {
-        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(r[i], r[i + 1]));
-        __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(r[i], r[i + 1]));
-        __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(r[i + 2], r[i + 3]));
-        __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(r[i + 2], r[i + 3]));
-        t[i] = _mm512_unpacklo_pd(a, c), t[i + 1] = _mm512_unpackhi_pd(a, c);
-        t[i + 2] = _mm512_unpacklo_pd(b, d), t[i + 3] = _mm512_unpackhi_pd(b, d);
-    }
-    for (int i = 0; i < 4; i++) {
-        __m512 a = _mm512_castpd_ps(t[i]), b = _mm512_castpd_ps(t[4 + i]);
-        __m512 c = _mm512_castpd_ps(t[8 + i]), d = _mm512_castpd_ps(t[12 + i]);
-        __m512 ab = _mm512_shuffle_f32x4(a, b, 0x44), cd = _mm512_shuffle_f32x4(c, d, 0x44);
-        r[i] = _mm512_shuffle_f32x4(ab, cd, 0x88), r[4 + i] = _mm512_shuffle_f32x4(ab, cd, 0xdd);
-        ab = _mm512_shuffle_f32x4(a, b, 0xee), cd = _mm512_shuffle_f32x4(c, d, 0xee);
-        r[8 + i] = _mm512_shuffle_f32x4(ab, cd, 0x88), r[12 + i] = _mm512_shuffle_f32x4(ab, cd, 0xdd);
-    }
+    V_TURN_LANES(0) V_TURN_LANES(4) V_TURN_LANES(8) V_TURN_LANES(12)
+    V_TURN_BLOCKS(0) V_TURN_BLOCKS(1) V_TURN_BLOCKS(2) V_TURN_BLOCKS(3)
 }
 
 /* ---- AVX2 with FMA and F16C: lanes 0-7 in a, 8-15 in b ---- */
@@ -201,6 +210,18 @@ static inline v16 v_loadn(const float *p, int64_t n) {
 }
 static inline void v_storen(float *p, v16 x, int64_t n) {
     v16m m = v_first(n);
+    _mm256_maskstore_ps(p, _mm256_castps_si256(m.a), x.a), _mm256_maskstore_ps(p + 8, _mm256_castps_si256(m.b), x.b);
+}
+static inline v16m v_span(int64_t lo, int64_t hi) {
+    v16m l = v_first(lo), h = v_first(hi);
+    V_TWO(v16m, _mm256_andnot_ps(l.a, h.a), _mm256_andnot_ps(l.b, h.b));
+}
+static inline v16 v_load_span(const float *p, int64_t lo, int64_t hi) {
+    v16m m = v_span(lo, hi);
+    V_TWO(v16, _mm256_maskload_ps(p, _mm256_castps_si256(m.a)), _mm256_maskload_ps(p + 8, _mm256_castps_si256(m.b)));
+}
+static inline void v_store_span(float *p, v16 x, int64_t lo, int64_t hi) {
+    v16m m = v_span(lo, hi);
     _mm256_maskstore_ps(p, _mm256_castps_si256(m.a), x.a), _mm256_maskstore_ps(p + 8, _mm256_castps_si256(m.b), x.b);
 }
 static inline v16 v_set1(float x) { V_TWO(v16, _mm256_set1_ps(x), _mm256_set1_ps(x)); }
@@ -599,6 +620,18 @@ static inline v16m v_ge(v16 a, v16 b) { return v_le(b, a); }
 static inline v16 v_abs(v16 a) { return v_float(vi_and(v_bits(a), vi_set1(INT32_MAX))); }
 static inline v16 v_neg(v16 a) { return v_float(vi_xor(v_bits(a), vi_set1(INT32_MIN))); }
 static inline void v_transpose(v16 r[16]) { v_transpose_rows(r, 16); }
+#if defined(TN_ISA_neon) || defined(TN_ISA_scalar)
+static inline v16 v_load_span(const float *p, int64_t lo, int64_t hi) {
+    float t[16] = {0};
+    if (lo < hi) memcpy(t + lo, p + lo, (size_t)(hi - lo) * sizeof *t);
+    return v_load(t);
+}
+static inline void v_store_span(float *p, v16 x, int64_t lo, int64_t hi) {
+    float t[16];
+    v_store(t, x);
+    if (lo < hi) memcpy(p + lo, t + lo, (size_t)(hi - lo) * sizeof *t);
+}
+#endif
 /* |mag| with the sign of sign */
 static inline v16 v_copysign(v16 mag, v16 sign) {
     return v_float(vi_or(vi_and(v_bits(mag), vi_set1(INT32_MAX)), vi_and(v_bits(sign), vi_set1(INT32_MIN))));

@@ -31,10 +31,25 @@ static k_conv problem(const tn_ctx *c, const tn_node *n) {
     return p;
 }
 
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/* Products of an output and an input channel, in vectors of 16 tiles, for h x w pixels in tiles of m x m. */
+static int64_t products(int64_t images, int64_t h, int64_t w, int64_t m) {
+    return (m + 2) * (m + 2) * ceil_div(images * ceil_div(h, m) * ceil_div(w, m), 16);
+}
+
+/* Winograd's tile for a result of h x w pixels, the one with less work; 0: the direct form. */
+static int winograd_tile(const tn_ctx *c, const k_conv *p, int64_t h, int64_t w) {
+    bool defined = p->KH == 3 && p->KW == 3 && p->stride == 1 && p->top <= 2 && p->left <= 2;
+    if (!defined || c->conv != TN_CONV_WINOGRAD) return 0;
+    return products(p->batch, h, w, 4) <= products(p->batch, h, w, 2) ? 4 : 2;
+}
+
 static void forward(tn_ctx *c, tn_node *n) {
     k_conv p = problem(c, n);
-    p.scratch = tn_scratch(c, c->k->conv_scratch(&p));
-    if (tn_live(c)) c->k->conv(&p);
+    p.tile = winograd_tile(c, &p, p.P, p.Q);
+    p.scratch = tn_scratch(c, (p.tile ? c->k->winograd_scratch : c->k->conv_scratch)(&p));
+    if (tn_live(c)) (p.tile ? c->k->winograd : c->k->conv)(&p);
 }
 
 /* dshift[b,o] = sum of dy[b,o,:,:] */
@@ -61,12 +76,20 @@ static void shift_gradient(tn_ctx *c, tn_node *n) {
     tn_parallel_for(tn_threads_for(c->threads, 0.25 * (double)tn_numel(y)), y->shape[0] * y->shape[1], sum_plane, &s);
 }
 
+/* The weight's gradient is always computed directly. */
+static size_t backward_scratch(const tn_ctx *c, const tn_node *n, const k_conv *p) {
+    bool weight = n->in[1]->need || (n->in[2] && n->in[2]->need);
+    size_t winograd = p->tile ? c->k->winograd_scratch(p) : 0, direct = weight || !p->tile ? c->k->conv_scratch(p) : 0;
+    return winograd > direct ? winograd : direct;
+}
+
 static void backward(tn_ctx *c, tn_node *n) {
     tn_din_same(c, n, 4);
     shift_gradient(c, n);
     k_conv p = problem(c, n);
-    p.scratch = tn_scratch(c, c->k->conv_scratch(&p));
-    if ((p.dx = tn_din(n, 0, &p.acc)) && tn_live(c)) c->k->conv_dx(&p);
+    p.tile = winograd_tile(c, &p, p.H, p.W);
+    p.scratch = tn_scratch(c, backward_scratch(c, n, &p));
+    if ((p.dx = tn_din(n, 0, &p.acc)) && tn_live(c)) (p.tile ? c->k->winograd_dx : c->k->conv_dx)(&p);
     p.dx = NULL;
     if ((p.dw = tn_din(n, 1, &p.acc)) && tn_live(c)) c->k->conv_dw(&p);
     p.dw = NULL;

@@ -1,0 +1,163 @@
+/* Winograd convolution F(4x4,3x3) and F(2x2,3x3): 3x3 windows with stride 1, forward and to the input. The transforms are
+ * explained in k_winograd_transform.c; here the work between them is cut.
+ *
+ * For each of the 36 (16) elements e of a patch there is one matrix product over the channels:
+ *
+ *   M[e] [outputs, tiles] = U[e] [outputs, channels] x V[e] [channels, tiles]
+ *
+ * each element of which is a chain of fused multiply-adds over ascending channels, as in k_gemm.c, whose register tile
+ * computes it. Weights are transformed as they are needed and never kept: what is mapped from the file stays the only copy.
+ *
+ *   section  as many tiles as V of all channels fits V_FLOATS, which the third-level cache holds; V is made once, by all
+ *            threads
+ *   task     OUTPUTS output channels of a section (or of a part of it, where channels are few); a task transforms its
+ *            weights, and owns its outputs
+ *   block    BLOCK tiles of a task; M of a block stays in the second-level cache until the inverse transform
+ *
+ * U is made for all channels where it serves several blocks; where there is one block, for KC channels at a time, which stay in
+ * the second-level cache while M rests between them (a float at rest is the float in the register: no bit changes). */
+#include "tensor/kernel/k_winograd.h"
+#include "tensor/kernel/k_table.h"
+#include "tensor/parallel.h"
+
+enum {
+    V_FLOATS = 4 << 20,
+    OUTPUTS = 32,
+    BLOCK = 64,
+    KC = 64,
+    CHANNELS = 16, /* of V that a task makes */
+    SKEW = 16 /* keeps the elements of a patch out of the same cache set */
+};
+
+typedef struct plan {
+    wino w;
+    int64_t elements;                  /* of a patch */
+    int64_t section, sections, blocks; /* tiles in a section; blocks in a section */
+    int64_t kc;
+    int64_t out_tasks, parts; /* tasks of a section: output channels, parts of its blocks */
+    int64_t panels, height;   /* a task's outputs in panels of the register tile */
+    int64_t v_step, u_step, m_step; /* from one element of a patch to the next, in floats */
+    int64_t v_size, u_size, m_size;
+    int threads;
+    float *V;
+} plan;
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+static wino forward_of(const k_conv *p) {
+    wino w = {.p = p, .batch = p->batch, .C = p->C, .H = p->H, .W = p->W, .O = p->O, .P = p->P, .Q = p->Q, .top = p->top,
+              .left = p->left, .x = p->x, .y = p->y};
+    return w;
+}
+
+/* dx is the convolution of dy with the weight turned around, and what padding lacks to 2. */
+static wino backward_of(const k_conv *p) {
+    wino w = {.p = p, .swapped = 1, .batch = p->batch, .C = p->O, .H = p->P, .W = p->Q, .O = p->C, .P = p->H, .Q = p->W,
+              .top = 2 - p->top, .left = 2 - p->left, .x = p->dy, .y = p->dx};
+    return w;
+}
+
+static plan make_plan(wino w) {
+    plan q = {.w = w};
+    int64_t m = q.w.m = w.p->tile, n = q.w.patch = m + 2;
+    q.elements = n * n;
+    q.w.rows = ceil_div(w.P, m), q.w.cols = ceil_div(w.Q, m), q.w.tiles = w.batch * q.w.rows * q.w.cols;
+    double work = (double)q.elements * (double)q.w.tiles * (double)w.C * (double)w.O;
+    q.threads = tn_threads_for(w.p->threads < 1 ? 1 : w.p->threads, 0.02 * work);
+
+    int64_t most = max64(V_FLOATS / (q.elements * w.C) / BLOCK, 1) * BLOCK;
+    q.sections = ceil_div(q.w.tiles, most);
+    q.section = round_up(ceil_div(q.w.tiles, q.sections), GEMM_COLS);
+    q.sections = ceil_div(q.w.tiles, q.section);
+    q.blocks = ceil_div(q.section, BLOCK);
+    q.kc = q.blocks > 1 ? w.C : min64(KC, w.C);
+    q.out_tasks = ceil_div(w.O, OUTPUTS);
+    q.parts = min64(q.blocks, q.threads == 1 ? 1 : ceil_div(2 * q.threads, q.out_tasks));
+    q.panels = ceil_div(OUTPUTS, GEMM_ROWS), q.height = ceil_div(OUTPUTS, q.panels);
+
+    q.v_step = w.C * GEMM_COLS + SKEW, q.u_step = q.kc * OUTPUTS + SKEW, q.m_step = OUTPUTS * BLOCK + SKEW;
+    q.v_size = q.elements * q.v_step * (q.section / GEMM_COLS);
+    q.u_size = q.elements * q.u_step, q.m_size = q.elements * q.m_step;
+    q.V = w.p->scratch;
+    return q;
+}
+
+static size_t scratch_of(wino w) {
+    plan q = make_plan(w);
+    return (size_t)(q.v_size + q.threads * (q.u_size + q.m_size)) * sizeof(float);
+}
+
+typedef struct job {
+    const plan *q;
+    int64_t t0, tiles; /* the section */
+} job;
+
+/* ---- V: a task is CHANNELS channels of one panel of tiles ---- */
+
+static void data_task(void *arg, int64_t index, int worker) {
+    const job *s = arg;
+    const plan *q = s->q;
+    int64_t groups = ceil_div(q->w.C, CHANNELS), panel = index / groups, c0 = index % groups * CHANNELS;
+    int64_t tiles = min64(GEMM_COLS, s->tiles - panel * GEMM_COLS);
+    (void)worker;
+    for (int64_t t = 0; t < tiles; t += V_LANES)
+        K(wino_data)(&q->w, c0, min64(CHANNELS, q->w.C - c0), s->t0 + panel * GEMM_COLS + t, min64(V_LANES, tiles - t),
+                     q->V + panel * q->elements * q->v_step + c0 * GEMM_COLS + t, q->v_step);
+}
+
+/* ---- products and inverse transform ---- */
+
+/* M (+)= U V for channels k0..k0+kc, `outputs` outputs and the panels j0..j1 of tiles. */
+static void multiply(const plan *q, const float *U, float *M, int64_t outputs, int64_t k0, int64_t kc, int64_t j0, int64_t j1,
+                     int64_t tiles) {
+    for (int64_t e = 0; e < q->elements; e++)
+        for (int64_t r = 0; r < outputs; r += q->height)
+            for (int64_t j = j0; j < j1; j++)
+                K(gemm_tile)(min64(q->height, outputs - r), kc, tiles - j * GEMM_COLS, U + e * q->u_step + r, OUTPUTS,
+                             q->V + (j * q->elements + e) * q->v_step + k0 * GEMM_COLS,
+                             M + e * q->m_step + ((j - j0) * OUTPUTS + r) * GEMM_COLS, k0 == 0);
+}
+
+static void finish(const plan *q, const float *M, int64_t o0, int64_t outputs, int64_t t0, int64_t tiles) {
+    for (int64_t t = 0; t < tiles; t += V_LANES)
+        K(wino_result)(&q->w, o0, outputs, t0 + t, min64(V_LANES, tiles - t),
+                       M + t / GEMM_COLS * OUTPUTS * GEMM_COLS + t % GEMM_COLS, q->m_step);
+}
+
+static void output_task(void *arg, int64_t index, int worker) {
+    const job *s = arg;
+    const plan *q = s->q;
+    int64_t o0 = index / q->parts * OUTPUTS, outputs = min64(OUTPUTS, q->w.O - o0), part = index % q->parts;
+    int64_t b0 = part * q->blocks / q->parts, b1 = (part + 1) * q->blocks / q->parts;
+    float *U = q->V + q->v_size + worker * (q->u_size + q->m_size), *M = U + q->u_size;
+    for (int64_t k0 = 0; k0 < q->w.C; k0 += q->kc) {
+        int64_t kc = min64(q->kc, q->w.C - k0);
+        for (int64_t o = 0; o < outputs; o += V_LANES) K(wino_weight)(&q->w, o0 + o, k0, kc, U + o, OUTPUTS, q->u_step);
+        for (int64_t b = b0; b < b1; b++) {
+            int64_t t = b * BLOCK, tiles = min64(BLOCK, s->tiles - t);
+            multiply(q, U, M, outputs, k0, kc, t / GEMM_COLS, ceil_div(t + tiles, GEMM_COLS), s->tiles);
+            if (k0 + kc == q->w.C) finish(q, M, o0, outputs, s->t0 + t, tiles);
+        }
+    }
+}
+
+static void convolve(wino w) {
+    plan q = make_plan(w);
+    for (int64_t t = 0; t < q.w.tiles; t += q.section) {
+        job s = {&q, t, min64(q.section, q.w.tiles - t)};
+        tn_parallel_for(q.threads, ceil_div(s.tiles, GEMM_COLS) * ceil_div(q.w.C, CHANNELS), data_task, &s);
+        tn_parallel_for(q.threads, q.out_tasks * q.parts, output_task, &s);
+    }
+}
+
+void K(winograd)(const k_conv *p) { convolve(forward_of(p)); }
+
+void K(winograd_dx)(const k_conv *p) { convolve(backward_of(p)); }
+
+size_t K(winograd_scratch)(const k_conv *p) {
+    size_t y = scratch_of(forward_of(p)), dx = scratch_of(backward_of(p));
+    return y > dx ? y : dx;
+}

@@ -1,0 +1,319 @@
+/* The three transforms of Winograd's convolution (Lavin and Gray, "Fast algorithms for convolutional neural networks",
+ * 1509.09308; the construction is Toom and Cook's).
+ *
+ * Three taps g on m + 2 pixels d give m outputs y[k] = sum of g[i] d[k+i]. Read as polynomials, this is the transpose of a
+ * product of degree m + 1, which is known from its values at m + 1 points p and at infinity:
+ *
+ *   y = A^T [ (G g) * (B^T d) ]              one product for each point, m + 2 in place of 3 m
+ *
+ *   G row p      1, p, p^2                   value of the taps;   at infinity 0, 0, 1
+ *   B^T row p    coefficients of the product of (z - q) over the other points q; at infinity over all points
+ *   A^T column p N 1, N p, ..., N p^(m-1)    with N = 1 / product of (p - q); at infinity 0, ..., 0, 1
+ *
+ * In two dimensions each transform is applied to columns, then to rows: 36 products for 16 pixels rather than 144
+ * (m = 4), or 16 for 4 rather than 36 (m = 2).
+ *
+ * Points. m = 2 takes 0, 1, -1 and infinity: all factors are 1 or 1/2. For m = 4 the textbook's 0, 1, -1, 2, -2 make large
+ * numbers that cancel. With a multiply-add any pair +-p costs the same, so we take +-5/8 and +-3/2 (Intel's oneDNN does
+ * too), which are near the best: on normal data with 64 channels, error^2 / output^2 is 5.7e-13 against 2.8e-12 of the
+ * textbook's points, and 1.8e-13 of the direct sum. Squares and products of the points are exact; the N are rounded.
+ *
+ * Pairs of points share their even and odd parts: for q the other point of m = 4,
+ *   B^T row +-p  (d4 - q^2 d2) +- p (d3 - q^2 d1)         G row +-p  (g0 + p^2 g2) +- p g1
+ *   A^T          N (m+ + m-), N p (m+ - m-), N p^2 (m+ + m-), N p^3 (m+ - m-) */
+#include "tensor/kernel/k_winograd.h"
+#include "tensor/kernel/k_table.h"
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* ---- one dimension: vectors of d at distance s, of r at distance t, in memory ---- */
+
+/* In double, where all but the divisions are exact, and rounded once. */
+#define P1 0.625
+#define P2 1.5
+#define Q1 (P1 * P1)
+#define Q2 (P2 * P2)
+#define N0 (1 / (Q1 * Q2))
+#define N1 (1 / (2 * Q1 * (Q1 - Q2)))
+#define N2 (1 / (2 * Q2 * (Q2 - Q1)))
+
+static inline v16 scaled(double s, v16 x) { return v_mul(v_set1((float)s), x); }
+static inline v16 plus(v16 c, double s, v16 x) { return v_fma(v_set1((float)s), x, c); } /* c + s x */
+
+static inline void data4(const v16 d[6], float *r, int64_t t) {
+    v16 even1 = plus(d[4], -Q2, d[2]), odd1 = plus(d[3], -Q2, d[1]);
+    v16 even2 = plus(d[4], -Q1, d[2]), odd2 = plus(d[3], -Q1, d[1]);
+    v_store(r, plus(plus(d[4], -(Q1 + Q2), d[2]), Q1 * Q2, d[0]));
+    v_store(r + t, plus(even1, P1, odd1)), v_store(r + 2 * t, plus(even1, -P1, odd1));
+    v_store(r + 3 * t, plus(even2, P2, odd2)), v_store(r + 4 * t, plus(even2, -P2, odd2));
+    v_store(r + 5 * t, plus(plus(d[5], -(Q1 + Q2), d[3]), Q1 * Q2, d[1]));
+}
+
+static inline void data2(const v16 d[4], float *r, int64_t t) {
+    v_store(r, v_sub(d[0], d[2])), v_store(r + t, v_add(d[1], d[2]));
+    v_store(r + 2 * t, v_sub(d[2], d[1])), v_store(r + 3 * t, v_sub(d[3], d[1]));
+}
+
+static inline void weight4(const float *g, int64_t s, float *r, int64_t t) {
+    v16 g0 = v_load(g), g1 = v_load(g + s), g2 = v_load(g + 2 * s), even1 = plus(g0, Q1, g2), even2 = plus(g0, Q2, g2);
+    v_store(r, g0);
+    v_store(r + t, plus(even1, P1, g1)), v_store(r + 2 * t, plus(even1, -P1, g1));
+    v_store(r + 3 * t, plus(even2, P2, g1)), v_store(r + 4 * t, plus(even2, -P2, g1));
+    v_store(r + 5 * t, g2);
+}
+
+static inline void weight2(const float *g, int64_t s, float *r, int64_t t) {
+    v16 g0 = v_load(g), g1 = v_load(g + s), g2 = v_load(g + 2 * s), even = v_add(g0, g2);
+    v_store(r, g0), v_store(r + t, v_add(even, g1)), v_store(r + 2 * t, v_sub(even, g1)), v_store(r + 3 * t, g2);
+}
+
+static inline void result4(const float *m, int64_t s, v16 r[4]) {
+    v16 m0 = v_load(m), m1 = v_load(m + s), m2 = v_load(m + 2 * s), m3 = v_load(m + 3 * s), m4 = v_load(m + 4 * s);
+    v16 m5 = v_load(m + 5 * s), sum1 = v_add(m1, m2), dif1 = v_sub(m1, m2), sum2 = v_add(m3, m4), dif2 = v_sub(m3, m4);
+    r[0] = plus(plus(scaled(N0, m0), N1, sum1), N2, sum2);
+    r[1] = plus(scaled(N1 * P1, dif1), N2 * P2, dif2);
+    r[2] = plus(scaled(N1 * Q1, sum1), N2 * Q2, sum2);
+    r[3] = plus(plus(m5, N1 * Q1 * P1, dif1), N2 * Q2 * P2, dif2);
+}
+
+static inline void result2(const float *m, int64_t s, v16 r[4]) {
+    v16 m0 = v_load(m), m1 = v_load(m + s), m2 = v_load(m + 2 * s), m3 = v_load(m + 3 * s);
+    r[0] = plus(m0, 0.5, v_add(m1, m2)), r[1] = plus(m3, 0.5, v_sub(m1, m2));
+}
+
+/* ---- pixels ---- */
+
+/* A row of pixels of 16 tiles is a line of m vectors. Tiles beside each other give consecutive pixels; a piece is such a
+ * stretch within one vector, and says where lane 0 would lie (of channel 0, in row 0 of the patch or tile) and which lanes may be
+ * touched. Pieces do not depend on the channel, so they are found once for many. */
+typedef struct piece {
+    int64_t at, top, bottom; /* rows top..bottom-1 of the patch or tile are inside the image */
+    int64_t image;
+    int64_t lo[2], hi[2];    /* lanes; [1]: of patches, m pixels further to the right */
+} piece;
+
+typedef struct line {
+    piece part[4 * 8]; /* a vector of 16 pixels holds at most 8 tiles */
+    int64_t first[5];  /* vector v has parts first[v] .. first[v+1]-1, and at least one */
+    int64_t m, width;
+} line;
+
+/* Pieces in planes of `channels` x height x width, where the tile at row y and column x begins with pixel (m y - top,
+ * m x - left). */
+static line line_of(const wino *w, int64_t t, int64_t tiles, int64_t channels, int64_t height, int64_t width, int64_t top,
+                    int64_t left) {
+    line l = {.m = w->m, .width = width};
+    int64_t n = 0, m = w->m, per = V_LANES / m; /* tiles in a vector */
+    for (int64_t v = 0; v < m; v++) {
+        int64_t end = min64(tiles, (v + 1) * per), i = v * per;
+        l.first[v] = n;
+        if (i >= end) l.part[n++] = (piece){0};
+        for (int64_t len; i < end; i += len, n++) {
+            int64_t x = (t + i) % w->cols, y = (t + i) / w->cols, b = y / w->rows, lane = (i - v * per) * m;
+            len = min64(end - i, w->cols - x);
+            int64_t h = y % w->rows * m - top, col = x * m - left - lane;
+            piece *q = &l.part[n];
+            q->at = (b * channels * height + h) * width + col, q->image = b, q->top = -h, q->bottom = height - h;
+            for (int64_t k = 0; k < 2; k++, col += m)
+                q->lo[k] = min64(max64(lane, -col), V_LANES), q->hi[k] = max64(min64(lane + len * m, width - col), 0);
+        }
+    }
+    l.first[m] = n;
+    return l;
+}
+
+/* Vector v of row i of the patches, or with `right` of the patches of the tiles to the right, in a plane; zeros outside. */
+static inline v16 load_pixels(const line *l, const float *plane, int64_t v, int64_t i, int right) {
+    v16 x = v_zero();
+    for (const piece *q = l->part + l->first[v], *end = l->part + l->first[v + 1]; q < end; q++) {
+        const float *p = plane + (q->at + i * l->width + right * l->m);
+        if (i < q->top || i >= q->bottom) continue;
+        if (q->hi[right] - q->lo[right] == V_LANES) return v_load(p);
+        x = v_float(vi_or(v_bits(x), v_bits(v_load_span(p, q->lo[right], q->hi[right]))));
+    }
+    return x;
+}
+
+/* Row i of the patches, column by column: their first m columns, then the two others, which are the first two of the tile to
+ * the right. Both are read from the image with stride m. */
+static inline void load_row4(const line *l, const float *plane, int64_t i, v16 d[6]) {
+    v16 a0, a1, b0, b1, drop;
+    v_deinterleave(load_pixels(l, plane, 0, i, 0), load_pixels(l, plane, 1, i, 0), &a0, &b0);
+    v_deinterleave(load_pixels(l, plane, 2, i, 0), load_pixels(l, plane, 3, i, 0), &a1, &b1);
+    v_deinterleave(a0, a1, &d[0], &d[2]), v_deinterleave(b0, b1, &d[1], &d[3]);
+    v_deinterleave(load_pixels(l, plane, 0, i, 1), load_pixels(l, plane, 1, i, 1), &a0, &b0);
+    v_deinterleave(load_pixels(l, plane, 2, i, 1), load_pixels(l, plane, 3, i, 1), &a1, &b1);
+    v_deinterleave(a0, a1, &d[4], &drop), v_deinterleave(b0, b1, &d[5], &drop);
+}
+
+static inline void load_row2(const line *l, const float *plane, int64_t i, v16 d[4]) {
+    v_deinterleave(load_pixels(l, plane, 0, i, 0), load_pixels(l, plane, 1, i, 0), &d[0], &d[1]);
+    v_deinterleave(load_pixels(l, plane, 0, i, 1), load_pixels(l, plane, 1, i, 1), &d[2], &d[3]);
+}
+
+/* Where the tiles of one output channel go, and what is added to them on the way; NULL: nothing. */
+typedef struct sink {
+    const line *l;
+    float *y;
+    v16 bias;
+    const float *shift; /* one for each image, at distance `outputs` */
+    int64_t outputs;
+    const float *add, *old; /* planes like y */
+} sink;
+
+static sink sink_of(const wino *w, const line *l, int64_t o) {
+    const k_conv *p = w->p;
+    int64_t plane = o * w->P * w->Q;
+    sink s = {.l = l, .y = w->y + plane, .bias = v_zero(), .outputs = w->O, .old = p->acc ? w->y + plane : NULL};
+    if (w->swapped) return s;
+    if (p->bias) s.bias = v_set1(s_load_typed(p->bias, p->bias_type, o));
+    if (p->shift) s.shift = p->shift + o;
+    if (p->add) s.add = p->add + plane;
+    return s;
+}
+
+/* Vector v of row i of the tiles. */
+static inline void store_pixels(const sink *s, int64_t v, int64_t i, v16 pixels) {
+    const line *l = s->l;
+    for (const piece *q = l->part + l->first[v], *end = l->part + l->first[v + 1]; q < end; q++) {
+        int64_t at = q->at + i * l->width;
+        v16 x = v_add(pixels, s->bias);
+        if (i >= q->bottom) continue;
+        if (s->shift) x = v_add(x, v_set1(s->shift[q->image * s->outputs]));
+        if (s->add) x = v_add(x, v_load_span(s->add + at, q->lo[0], q->hi[0]));
+        if (s->old) x = v_add(x, v_load_span(s->old + at, q->lo[0], q->hi[0]));
+        v_store_span(s->y + at, x, q->lo[0], q->hi[0]);
+    }
+}
+
+static inline void store_row4(const sink *s, int64_t i, const v16 r[4]) {
+    v16 a0, a1, b0, b1, q0, q1, q2, q3;
+    v_interleave(r[0], r[2], &a0, &a1), v_interleave(r[1], r[3], &b0, &b1);
+    v_interleave(a0, b0, &q0, &q1), v_interleave(a1, b1, &q2, &q3);
+    store_pixels(s, 0, i, q0), store_pixels(s, 1, i, q1), store_pixels(s, 2, i, q2), store_pixels(s, 3, i, q3);
+}
+
+static inline void store_row2(const sink *s, int64_t i, const v16 r[4]) {
+    v16 q0, q1;
+    v_interleave(r[0], r[1], &q0, &q1);
+    store_pixels(s, 0, i, q0), store_pixels(s, 1, i, q1);
+}
+
+/* ---- two dimensions ---- */
+
+enum { E = V_LANES }; /* from one vector to the next in small buffers */
+
+static inline void load_column(const float *p, int64_t s, int64_t n, v16 d[6]) {
+    d[0] = v_load(p), d[1] = v_load(p + s), d[2] = v_load(p + 2 * s), d[3] = v_load(p + 3 * s);
+    if (n == 6) d[4] = v_load(p + 4 * s), d[5] = v_load(p + 5 * s);
+}
+
+void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles, float *v, int64_t step) {
+    float r[6 * 6 * E];
+    line l = line_of(w, t, tiles, w->C, w->H, w->W, w->top, w->left);
+    for (int64_t c = c0; c < c0 + n; c++, v += GEMM_COLS) {
+        const float *plane = w->x + c * w->H * w->W;
+        for (int64_t i = 0; i < w->patch; i++) {
+            v16 d[6];
+            if (w->m == 4) load_row4(&l, plane, i, d), data4(d, r + 6 * i * E, E);
+            else load_row2(&l, plane, i, d), data2(d, r + 4 * i * E, E);
+        }
+        for (int64_t j = 0; j < w->patch; j++) {
+            v16 d[6];
+            if (w->m == 4) load_column(r + j * E, 6 * E, 6, d), data4(d, v + j * step, 6 * step);
+            else load_column(r + j * E, 4 * E, 4, d), data2(d, v + j * step, 4 * step);
+        }
+    }
+}
+
+/* The transform of g [3][3]. */
+static inline void weight_2d(int64_t m, const float *g, float *u, int64_t step) {
+    float r[6 * 3 * E];
+    if (m == 4) {
+        for (int64_t j = 0; j < 3; j++) weight4(g + j * E, 3 * E, r + j * E, 3 * E);
+        for (int64_t i = 0; i < 6; i++) weight4(r + 3 * i * E, E, u + 6 * i * step, step);
+    } else {
+        for (int64_t j = 0; j < 3; j++) weight2(g + j * E, 3 * E, r + j * E, 3 * E);
+        for (int64_t i = 0; i < 4; i++) weight2(r + 3 * i * E, E, u + 4 * i * step, step);
+    }
+}
+
+#define EACH_16(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+
+/* out[e][lane] = element at + lane stride + e of the weight, e < 16, lane < lanes. Lanes behind repeat the last; elements
+ * behind the end of the weight are 0. */
+static inline void turn_weight(const k_conv *p, int64_t at, int64_t stride, int64_t lanes, float *out) {
+    int64_t size = p->O * p->C * 9, last = at + (lanes - 1) * stride;
+    v16 r[16];
+    if (lanes == V_LANES && last + V_LANES <= size) {
+#define LOAD(i) r[i] = v_load_typed(p->w, p->w_type, at + i * stride);
+        EACH_16(LOAD)
+#undef LOAD
+    } else {
+        for (int64_t i = 0; i < V_LANES; i++) {
+            int64_t e = min64(at + i * stride, last);
+            r[i] = v_loadn_typed(p->w, p->w_type, e, min64(V_LANES, size - e));
+        }
+    }
+    v_transpose(r);
+#define STORE(i) v_store(out + i * E, r[i]);
+    EACH_16(STORE)
+#undef STORE
+}
+
+/* Forward: the 9 n taps of n <= 16 inputs lie together for each output. */
+static void weight_forward(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t ld, int64_t step) {
+    float g[9 * V_LANES * E];
+    for (int64_t e = 0; e < 9 * n; e += V_LANES)
+        turn_weight(w->p, (o0 * w->C + c0) * 9 + e, w->C * 9, min64(V_LANES, w->O - o0), g + e * E);
+    for (int64_t c = 0; c < n; c++) weight_2d(w->m, g + 9 * c * E, u + c * ld, step);
+}
+
+/* dx: the roles of the weight's channels are swapped, and the taps are in reverse order. */
+static void weight_swapped(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t ld, int64_t step) {
+    float r[V_LANES * E], g[9 * E];
+    for (int64_t c = 0; c < n; c++) {
+        turn_weight(w->p, ((c0 + c) * w->O + o0) * 9, 9, min64(V_LANES, w->O - o0), r);
+        for (int64_t i = 0; i < 9; i++) v_store(g + i * E, v_load(r + (8 - i) * E));
+        weight_2d(w->m, g, u + c * ld, step);
+    }
+}
+
+void K(wino_weight)(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t ld, int64_t step) {
+    for (int64_t c = 0; c < n; c += V_LANES)
+        (w->swapped ? weight_swapped : weight_forward)(w, o0, c0 + c, min64(V_LANES, n - c), u + c * ld, ld, step);
+}
+
+/* From columns that have been transformed already. */
+static void finish_rows(int64_t m, const sink *s, const float *r) {
+    for (int64_t i = 0; i < m; i++) {
+        v16 y[4];
+        if (m == 4) result4(r + 6 * i * E, E, y), store_row4(s, i, y);
+        else result2(r + 4 * i * E, E, y), store_row2(s, i, y);
+    }
+}
+
+/* Columns of one output, [m][patch]. */
+static void finish_columns(const wino *w, const float *mem, int64_t step, float *r) {
+    for (int64_t j = 0; j < w->patch; j++, r += E) {
+        v16 y[4];
+        if (w->m == 4) {
+            result4(mem + j * step, 6 * step, y);
+            v_store(r, y[0]), v_store(r + 6 * E, y[1]), v_store(r + 12 * E, y[2]), v_store(r + 18 * E, y[3]);
+        } else {
+            result2(mem + j * step, 4 * step, y);
+            v_store(r, y[0]), v_store(r + 4 * E, y[1]);
+        }
+    }
+}
+
+void K(wino_result)(const wino *w, int64_t o0, int64_t n, int64_t t, int64_t tiles, const float *mem, int64_t step) {
+    float r[4 * 6 * E];
+    line l = line_of(w, t, tiles, w->O, w->P, w->Q, 0, 0);
+    for (int64_t o = o0; o < o0 + n; o++, mem += GEMM_COLS) {
+        finish_columns(w, mem, step, r);
+        sink s = sink_of(w, &l, o);
+        finish_rows(w->m, &s, r);
+    }
+}
