@@ -164,7 +164,10 @@ int bench_kernel_run(bench_kernel *k, tn_err *err) {
 
 /* ---- the table ---- */
 
-static int measure(bench *b, const bench_shape *s, bench_way way, tn_err *err) {
+/* form: of a convolution, named in the row where there is a choice. */
+static int measure(bench *b, const bench_shape *s, bench_way way, tn_conv_form form, tn_err *err) {
+    tn_conv_form usual = b->c->conv;
+    b->c->conv = form;
     bench_kernel k;
     bench_times t = {.n = 0};
     bench_kernel_open(&k, b->c, s, way);
@@ -174,12 +177,25 @@ static int measure(bench *b, const bench_shape *s, bench_way way, tn_err *err) {
         t.t[t.n++] = k.last.seconds;
     }
     bench_kernel_close(&k);
+    b->c->conv = usual;
     if (r) return r;
     char name[100];
-    snprintf(name, sizeof name, "%-8s %s", bench_way_names[way], s->name);
+    const char *form_name = form == TN_CONV_DIRECT ? " direct" : form == TN_CONV_WINOGRAD ? " winograd" : "";
+    snprintf(name, sizeof name, "%-8s%s %s", bench_way_names[way], form_name, s->name);
     k.last.seconds = bench_median(&t);
     if (k.last.flops > 0.0) k.last.bytes = 0.0;
     bench_row(b, name, &k.last);
+    return 0;
+}
+
+/* All ways of one shape; convolutions that have two forms in both. */
+static int measure_shape(bench *b, const bench_shape *s, tn_err *err) {
+    for (int way = 0; way < BENCH_WAYS; way++) {
+        if (!bench_way_applies(s, (bench_way)way)) continue;
+        bool both = s->kind == BENCH_CONV && way != BENCH_DW && s->d[5] == 3 && s->d[6] == 1 && b->c->conv == TN_CONV_AUTO;
+        if (measure(b, s, (bench_way)way, both ? TN_CONV_DIRECT : b->c->conv, err)) return -1;
+        if (both && measure(b, s, (bench_way)way, TN_CONV_WINOGRAD, err)) return -1;
+    }
     return 0;
 }
 
@@ -194,9 +210,7 @@ int bench_kernels(bench *b, tn_err *err) {
         bool wanted = bench_wanted(b, "kernels") || (b->only && bench_wanted(b, sections[kind].key));
         if (wanted) bench_section(b, sections[kind].key, sections[kind].title);
         for (; s->name && s->kind == kind; s++) {
-            for (int way = 0; wanted && way < BENCH_WAYS; way++) {
-                if (bench_way_applies(s, (bench_way)way) && measure(b, s, (bench_way)way, err)) return -1;
-            }
+            if (wanted && measure_shape(b, s, err)) return -1;
         }
         if (wanted) bench_section_end(b);
     }

@@ -130,7 +130,7 @@ def worst(pairs, name):
 def kernels():
     table = run_kernels()
     print_kernels(table, 'matmul', ['ours', 'openblas', 'blis', 'onednn', 'ours-f16'])
-    print_kernels(table, 'conv', ['ours', 'ours-direct', 'onednn-direct', 'onednn-direct-nchw', 'onednn-winograd'])
+    print_kernels(table, 'conv', ['ours', 'ours-direct', 'ours-winograd', 'onednn-direct', 'onednn-direct-nchw', 'onednn-winograd'])
     matmul = [r for (kind, _, _), r in table.items() if kind == 'matmul']
     blas, half = [r['ours'] / max(r.get('openblas', 0), r.get('blis', 0)) for r in matmul], [r['ours-f16'] / r['ours'] for r in matmul if 'ours-f16' in r]
     ratios['matmul-blas'] = geometric_mean(blas)
@@ -140,7 +140,7 @@ def kernels():
     named = lambda way, shape: '%s %s' % (way, shape)
     ratios['conv-direct'] = worst([(r.get('ours-direct', r['ours']) / r['onednn-direct'], named(*k)) for k, r in conv.items()
                                    if k[0] != 'dw' and 'onednn-direct' in r and not k[1].startswith('toy')], 'conv-direct')
-    wins = [(r['ours'] / r['onednn-winograd'], named(*k)) for k, r in conv.items() if r.get('onednn-winograd', 0) > r.get('onednn-direct', 0)]
+    wins = [(max(r['ours'], r.get('ours-winograd', 0)) / r['onednn-winograd'], named(*k)) for k, r in conv.items() if r.get('onednn-winograd', 0) > r.get('onednn-direct', 0)]
     ratios['conv-winograd'] = worst(wins, 'conv-winograd')
     ratios['conv-wgrad'] = worst([(r['ours'] / r['onednn-direct'], named(*k)) for k, r in conv.items() if k[0] == 'dw' and 'onednn-direct' in r], 'conv-wgrad')
 

@@ -56,12 +56,17 @@ static void race(const char *kind, const char *way, const char *shape, double fl
     fflush(stdout);
 }
 
-static double run_ours(void *arg) {
-    bench_kernel *k = arg;
+/* With the form of convolution that is faster for the shape, and with the direct one. */
+static double run_form(bench_kernel *k, tn_conv_form form) {
     tn_err err;
+    k->c->conv = form;
     must(bench_kernel_run(k, &err) == 0, "out of memory");
     return k->last.seconds;
 }
+
+static double run_ours(void *arg) { return run_form(arg, TN_CONV_AUTO); }
+static double run_direct(void *arg) { return run_form(arg, TN_CONV_DIRECT); }
+static double run_winograd(void *arg) { return run_form(arg, TN_CONV_WINOGRAD); }
 
 /* ---- matrix products ---- */
 
@@ -245,11 +250,14 @@ static void race_convolutions(tn_ctx *c, dnnl_engine_t engine, dnnl_stream_t str
     for (int i = 0; i < 3; i++) {
         static contender e[MOST];
         memset(e, 0, sizeof e);
-        bench_kernel ours;
+        bench_kernel ours, ours_direct, ours_winograd;
         convolution direct, nchw, winograd;
         int n = 0;
-        bench_kernel_open(&ours, c, s, ways[i].way);
+        bool forms = ways[i].way != BENCH_DW && d[5] == 3 && d[6] == 1;
+        bench_kernel_open(&ours, c, s, ways[i].way), ours_direct = ours_winograd = ours;
         e[n].name = "ours", e[n].run = run_ours, e[n++].arg = &ours;
+        if (forms) e[n].name = "ours-direct", e[n].run = run_direct, e[n++].arg = &ours_direct;
+        if (forms) e[n].name = "ours-winograd", e[n].run = run_winograd, e[n++].arg = &ours_winograd;
         bool there = convolution_open(&direct, engine, stream, s, ways[i].result, dnnl_convolution_direct);
         if (there) {
             nchw = direct, nchw.nchw = 1;
@@ -259,7 +267,7 @@ static void race_convolutions(tn_ctx *c, dnnl_engine_t engine, dnnl_stream_t str
         bool fast = ways[i].result != WEIGHTS && convolution_open(&winograd, engine, stream, s, ways[i].result, dnnl_convolution_winograd);
         if (fast) e[n].name = "onednn-winograd", e[n].run = run_convolution, e[n++].arg = &winograd;
         race("conv", bench_way_names[ways[i].way], s->name, flops, e, n);
-        bench_kernel_close(&ours);
+        bench_kernel_close(&ours), bench_kernel_close(&ours_direct), bench_kernel_close(&ours_winograd);
         if (there) convolution_close(&direct);
         if (fast) convolution_close(&winograd);
     }
