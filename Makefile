@@ -86,7 +86,7 @@ $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(B)/obj/tests/test.o $(B)/obj/tests/
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 # Its allocator is a wrapper around libc's (tests/test_oom.c).
-$(B)/tests/test_oom: LIBS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
+$(B)/tests/test_oom: LIBS := $(B)/liboneword.a $(LIBS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 $(B)/tests/test_oom: $(B)/obj/tools/generate.o
 
 # What the shell tests make their files with.

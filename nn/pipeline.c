@@ -79,7 +79,7 @@ static int predict(tn_ctx *c, const nn_sampling *s, const float *latent, double 
                    tn_err *err) {
     bool guided = s->uncond && s->guidance != 1.0f;
     int64_t B = guided ? 2 * s->B : s->B, C = nn_unet_cfg(s->unet)->in_channels, n = s->B * C * s->h * s->w;
-    if (tn_ctx_begin(c, false, err)) return -1;
+    tn_scope scope = tn_scope_open(c);
     tn_tensor *x = tn_new(c, TN_F32, 4, (int64_t[]){B, C, s->h, s->w});
     tn_tensor *ts = tn_new(c, TN_F32, 1, &B);
     for (int64_t i = 0; i < B && tn_live(c); i++) ((float *)ts->data)[i] = (float)t;
@@ -90,11 +90,11 @@ static int predict(tn_ctx *c, const nn_sampling *s, const float *latent, double 
     const float *e = y->data;
     if (tn_live(c) && guided) nn_guidance(e, e + n, s->guidance, out, (size_t)n);
     else if (tn_live(c)) memcpy(out, e, (size_t)n * sizeof *out);
+    tn_scope_close(c, scope);
     return 0;
 }
 
-/* Keys and values of the text, unconditional half first, made once for all steps, in a context of their own that
- * outlives each step's. */
+/* Keys and values of the text, unconditional half first, made once for all steps: they lie below what a step takes. */
 static int read_text(tn_ctx *c, const nn_sampling *s, bool guided, nn_unet_text *out, tn_err *err) {
     int64_t half = s->B * s->L * s->D, shape[] = {guided ? 2 * s->B : s->B, s->L, s->D};
     if (tn_ctx_begin(c, false, err)) return -1;
@@ -108,34 +108,30 @@ static int read_text(tn_ctx *c, const nn_sampling *s, bool guided, nn_unet_text 
     return tn_ctx_status(c, err);
 }
 
+/* Step i, from latent to latent; noise has room for what it may need. */
+static int step(tn_ctx *c, const nn_sampling *s, int i, const nn_unet_text *text, float *output, float *noise,
+                float *latent, size_t n, tn_err *err) {
+    if (predict(c, s, latent, s->sampler->timesteps[i], text, output, err)) return -1;
+    if (!tn_live(c)) return 0;
+    bool noisy = nn_sampler_needs_noise(s->sampler, i);
+    if (noisy) s->noise(s->arg, i, noise, n);
+    nn_sampler_step(s->sampler, i, output, latent, noisy ? noise : NULL, latent, NULL);
+    if (!nn_all_finite(latent, (int64_t)n)) {
+        return tn_fail(err, TN_ENUMERIC, "the latent is not finite after step %d of %d", i + 1, s->sampler->n_steps);
+    }
+    return s->after && s->after(s->arg, i, output, latent) ? 1 : 0;
+}
+
 int nn_sample(tn_ctx *c, const nn_sampling *s, float *latent, tn_err *err) {
     bool guided = s->uncond && s->guidance != 1.0f;
     size_t n = (size_t)(s->B * nn_unet_cfg(s->unet)->in_channels * s->h * s->w);
     nn_unet_text text;
-    tn_ctx reader;
-    tn_ctx_init(&reader, c->k, c->threads);
-    reader.use_ref = c->use_ref, reader.conv = c->conv;
-    if (c->step.data.counting) tn_ctx_set_dry(&reader);
     float *output = malloc(2 * n * sizeof *output);
     int result = output ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for the sampling loop");
-    if (!result) result = read_text(&reader, s, guided, &text, err);
-    for (size_t i = 0; !result && i < n; i++) latent[i] *= (float)s->sampler->init_noise_sigma;
-    for (int i = 0; !result && i < s->sampler->n_steps; i++) {
-        float *noise = NULL;
-        if ((result = predict(c, s, latent, s->sampler->timesteps[i], &text, output, err))) break;
-        if (nn_sampler_needs_noise(s->sampler, i)) {
-            noise = output + n;
-            s->noise(s->arg, i, noise, n);
-        }
-        nn_sampler_step(s->sampler, i, output, latent, noise, latent, NULL);
-        if (tn_live(c) && !nn_all_finite(latent, (int64_t)n)) {
-            result = tn_fail(err, TN_ENUMERIC, "the latent is not finite after step %d of %d", i + 1,
-                             s->sampler->n_steps);
-        } else if (s->after && s->after(s->arg, i, output, latent)) {
-            result = 1;
-        }
-    }
-    tn_ctx_free(&reader);
+    if (!result) result = read_text(c, s, guided, &text, err);
+    for (size_t i = 0; !result && tn_live(c) && i < n; i++) latent[i] *= (float)s->sampler->init_noise_sigma;
+    int steps = tn_live(c) ? s->sampler->n_steps : 1; /* one tells a dry run all */
+    for (int i = 0; !result && i < steps; i++) result = step(c, s, i, &text, output, output + n, latent, n, err);
     free(output);
     return result;
 }

@@ -37,7 +37,7 @@ typedef struct nn_sampling {
     float guidance;
     /* Fills the noise of a step that needs some; may be NULL where none does. */
     void (*noise)(void *arg, int step, float *noise, size_t n);
-    /* Called after every step; nonzero stops the run (nn_sample then returns 1). May be NULL. */
+    /* Called after every step, with the context in use; nonzero stops the run (nn_sample then returns 1). May be NULL. */
     int (*after)(void *arg, int step, const float *model_output, const float *latent);
     void *arg;
 } nn_sampling;

@@ -61,11 +61,21 @@ void *tn_arena_alloc(tn_arena *a, size_t bytes) {
     return p;
 }
 
+static void free_chunks(tn_arena *a) {
+    for (tn_chunk *c = a->first, *next; c; c = next) {
+        next = c->next;
+        free(c);
+    }
+    a->first = a->current = NULL;
+}
+
 void tn_arena_reserve(tn_arena *a, size_t bytes) {
     if (a->counting || a->failed) return;
     bool fits = a->current && a->current->size - a->current->used >= bytes;
     tn_chunk *next = a->current ? a->current->next : a->first;
-    if (!fits && !(next && next->size >= bytes) && !chunk_new(a, bytes)) a->failed = true;
+    if (fits || (next && next->size >= bytes)) return;
+    if (a->used == 0) free_chunks(a); /* too small each, and nobody would use them again */
+    if (!chunk_new(a, bytes)) a->failed = true;
 }
 
 tn_mark tn_arena_mark(const tn_arena *a) {
@@ -80,10 +90,7 @@ void tn_arena_release(tn_arena *a, tn_mark m) {
 }
 
 void tn_arena_free(tn_arena *a) {
-    for (tn_chunk *c = a->first, *next; c; c = next) {
-        next = c->next;
-        free(c);
-    }
+    free_chunks(a);
     bool counting = a->counting;
     *a = (tn_arena){0};
     a->counting = counting;

@@ -39,6 +39,7 @@ void tn_ctx_reserve(tn_ctx *c, size_t step, size_t block) {
     tn_ctx_reset(c);
     tn_arena_reserve(&c->step.data, step);
     tn_arena_reserve(&c->block.data, block);
+    c->step.data.failed = c->block.data.failed = false;
 }
 
 /* Bytes of structs that a run is promised: several times what a training step of the largest model of the family needs
@@ -159,11 +160,16 @@ static void move_bytes(int threads, void *to, const void *from, size_t n) {
     else memmove(to, from, n);
 }
 
+void tn_scope_close(tn_ctx *c, tn_scope s) {
+    if (c->record) return;
+    tn_arena_release(&c->cur->data, s.data);
+    tn_arena_release(&c->cur->meta, s.structs);
+}
+
 tn_tensor *tn_scope_keep(tn_ctx *c, tn_scope s, tn_tensor *y) {
     if (c->record) return y;
     tn_tensor old = *y; /* the struct's memory is given back too */
-    tn_arena_release(&c->cur->data, s.data);
-    tn_arena_release(&c->cur->meta, s.structs);
+    tn_scope_close(c, s);
     y = tn_new(c, old.dtype, old.ndim, old.shape);
     if (tn_live(c)) move_bytes(c->threads, y->data, old.data, (size_t)tn_numel(y) * tn_dtype_size(y->dtype));
     return y;

@@ -77,8 +77,8 @@ void tn_ctx_free(tn_ctx *c);
 /* Dry run: shapes only, nothing computed; peaks tell the memory that a real run takes. Call on a fresh context. */
 void tn_ctx_set_dry(tn_ctx *c);
 size_t tn_ctx_peak(const tn_ctx *c);
-/* Takes the memory of a run whose peaks are known (those of a dry run's spaces) in one piece each. What cannot be had
- * shows in tn_ctx_status of the run. */
+/* Forgets everything as tn_ctx_reset, and takes the memory of a run whose peaks are known (those of a dry run's spaces), one
+ * piece each: then it takes no more than it needs. Where there is no such piece the run tries in smaller ones. */
 void tn_ctx_reserve(tn_ctx *c, size_t step, size_t block);
 /* Forgets the tape and everything in both spaces, keeps the memory for the next step. Clears the sticky failure. */
 void tn_ctx_reset(tn_ctx *c);
@@ -109,6 +109,7 @@ typedef struct tn_scope {
 } tn_scope;
 tn_scope tn_scope_open(const tn_ctx *c);
 tn_tensor *tn_scope_keep(tn_ctx *c, tn_scope s, tn_tensor *y);
+void tn_scope_close(tn_ctx *c, tn_scope s); /* nothing is needed */
 /* Shows a tensor to the tracer under `prefix` + `name`. */
 void tn_trace(tn_ctx *c, const char *prefix, const char *name, const tn_tensor *t);
 

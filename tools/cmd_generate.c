@@ -1,6 +1,7 @@
 /* oneword generate: a prompt in, pictures out, each with the recipe to make it again. */
 #include "tensor/io/sys.h"
 #include "tools/generate.h"
+#include "tools/memory.h"
 #include "tools/metadata.h"
 #include "tools/opt.h"
 #include "tools/picture_out.h"
@@ -13,7 +14,7 @@
 
 typedef struct generate_options {
     opt_common common;
-    const char *model, *prompt, *negative, *output, *sampler, *tokenizer_mode, *from_image, *save_latents;
+    const char *model, *prompt, *negative, *output, *sampler, *tokenizer_mode, *from_image, *save_latents, *memory;
     opt_list embedding;
     int64_t steps, seed, width, height, batch;
     double guidance, eta;
@@ -44,6 +45,7 @@ static const opt_row rows[] = {
      "take prompts and settings from a picture; options given win"},
     {"tokenizer-mode", OPT_TEXT, FIELD(tokenizer_mode), 0, 0, "hf|openai", "rules of the tokenizer (default: hf)"},
     {"save-latents", OPT_TEXT, FIELD(save_latents), 0, 0, "FILE", "also write what the decoder gets, as safetensors"},
+    {"memory,max-ram", OPT_TEXT, FIELD(memory), 0, 0, MEM_META, MEM_HELP},
     {"no-metadata", OPT_FLAG, FIELD(no_metadata), 0, 0, NULL, "do not write the recipe into the PNG"},
     OPT_COMMON(generate_options, common),
 };
@@ -74,6 +76,10 @@ typedef struct job {
     opt_progress progress;
     int64_t groups_done, steps_done;
     float *latents; /* [batch,C,h,w], for --save-latents */
+    mem_limit limit;
+    gen_needs needs;
+    nn_residency residency;
+    size_t base; /* memory that the program has before the first picture */
 } job;
 
 static bool was_given(const job *j, size_t field) {
@@ -125,6 +131,7 @@ static int settle(job *j, tn_err *err) {
     if (o->from_image && take_recipe(j, err)) return -1;
     if (!o->prompt) return tn_fail(err, TN_EUSAGE, "--prompt is needed (or --from-image)");
     if (!o->negative) o->negative = "";
+    if (mem_parse(o->memory, &j->limit, err)) return -1;
     if (prompt_check("--prompt", o->prompt, err) || prompt_check("--negative-prompt", o->negative, err)) return -1;
     if (o->seed == -1) {
         o->seed = (int64_t)(tn_entropy() & 0x7fffffff);
@@ -273,10 +280,9 @@ static void announce(const job *j, const char *path, int64_t seed, double second
     free(line);
 }
 
-/* Pictures first .. first + n - 1: made, written, named on stdout. */
-static int make_group(job *j, int64_t first, int64_t n, nn_image *images, tn_err *err) {
+/* What a group of pictures is made with. */
+static gen_request request(const job *j, int64_t first, int64_t n) {
     const generate_options *o = &j->o;
-    double start = tn_clock();
     int64_t f = nn_vae_factor(j->model->vae),
             size = nn_unet_cfg(j->model->unet)->in_channels * (o->width / f) * (o->height / f);
     gen_request r = {.prompt = o->prompt,
@@ -292,9 +298,17 @@ static int make_group(job *j, int64_t first, int64_t n, nn_image *images, tn_err
                      .seed = (uint64_t)(o->seed + first),
                      .count = n,
                      .rules = rules(j),
-                     .progress = step_done,
-                     .arg = j,
+                     .residency = j->residency,
                      .latents = j->latents ? j->latents + first * size : NULL};
+    return r;
+}
+
+/* Pictures first .. first + n - 1: made, written, named on stdout. */
+static int make_group(job *j, int64_t first, int64_t n, nn_image *images, tn_err *err) {
+    const generate_options *o = &j->o;
+    double start = tn_clock();
+    gen_request r = request(j, first, n);
+    r.progress = step_done, r.arg = j;
     int bad = gen_pictures(&j->c, j->model, &r, images, err);
     double seconds = (tn_clock() - start) / (double)n;
     for (int64_t i = 0; i < n && !bad; i++) {
@@ -308,6 +322,32 @@ static int make_group(job *j, int64_t first, int64_t n, nn_image *images, tn_err
     fflush(stdout);
     for (int64_t i = 0; i < n; i++) nn_image_free(&images[i]);
     return bad;
+}
+
+/* ---- memory ---- */
+
+static int bytes_of(void *arg, int way, size_t *out, tn_err *err) {
+    const job *j = arg;
+    (void)err;
+    *out = j->base + gen_bytes(&j->needs, (nn_residency)way);
+    return 0;
+}
+
+/* Chooses where weights are while they are not used, and says so. */
+static int plan(job *j, int64_t group, tn_err *err) {
+    static const char *const ways[] = {"all networks stay in memory", "one network in memory at a time", "weights given back after each block"};
+    gen_request r = request(j, 0, j->o.batch < group ? j->o.batch : group);
+    int way;
+    size_t taken;
+    char text[16];
+    nn_model_rest(j->model); /* what is mapped by now is not the base */
+    j->base = tn_rss_now();
+    if (gen_measure(&j->c, j->model, &r, &j->needs, err) ||
+        mem_choose(&j->limit, NN_STREAM + 1, NN_LEAVE, bytes_of, j, " (lower --width and --height)", &way, &taken, err))
+        return -1;
+    j->residency = (nn_residency)way;
+    opt_note(&j->o.common, "plan: memory %s, %s", mem_text(text, taken), ways[way]);
+    return 0;
 }
 
 static int save_latents(const job *j, const int64_t shape[4], tn_err *err) {
@@ -333,12 +373,14 @@ static int make_all(job *j, tn_err *err) {
         free(images);
         return tn_fail(err, TN_ENOMEM, "out of memory for the pictures");
     }
-    opt_progress_start(&j->progress, &o->common, "generate", (o->batch + group - 1) / group * o->steps, 0);
-    int bad = 0;
+    int bad = plan(j, group, err);
+    if (!bad) opt_progress_start(&j->progress, &o->common, "generate", (o->batch + group - 1) / group * o->steps, 0);
     for (int64_t i = 0; i < o->batch && !bad; i += group, j->groups_done++) {
         bad = make_group(j, i, o->batch - i < group ? o->batch - i : group, images, err);
     }
-    opt_progress_end(&j->progress);
+    if (!bad) opt_progress_end(&j->progress);
+    char text[16];
+    if (!bad && o->common.verbose) opt_note(&o->common, "memory taken: %s", mem_text(text, tn_rss_peak()));
     free(images);
     return bad || !o->save_latents ? bad : save_latents(j, shape, err);
 }

@@ -79,7 +79,7 @@ int gen_tokenize(const nn_model *m, const char *prompt, nn_tokenizer_rules rules
 
 typedef struct gen_run {
     tn_ctx *c;
-    nn_model *m;
+    const nn_model *m;
     const gen_request *r;
     int64_t width, height, h, w, n; /* n: elements of one latent */
     int64_t batch, L, D, first;     /* first: number of the batch's first picture */
@@ -91,6 +91,7 @@ typedef struct gen_run {
     float *image;         /* [3,height,width] */
     tn_rng *rng;          /* [batch] */
     nn_schedule schedule;
+    gen_needs needs;
 } gen_run;
 
 /* Every picture draws its noise from a generator of its own, so that it does not depend on its neighbours. */
@@ -110,7 +111,6 @@ static int after(void *arg, int step, const float *model_output, const float *la
 
 static int encode_prompts(gen_run *g, tn_err *err) {
     const gen_request *r = g->r;
-    g->L = nn_prompt_length(g->m), g->D = g->m->text->cfg.t.width;
     int64_t *ids = malloc(2 * (size_t)g->L * sizeof *ids);
     g->context = malloc(2 * (size_t)(g->L * g->D) * sizeof *g->context);
     int bad = ids && g->context ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for a prompt");
@@ -146,14 +146,10 @@ static int develop(gen_run *g, int64_t i, nn_image *out, tn_err *err) {
     return nn_image_from_signed(g->image, g->width, g->height, out, err);
 }
 
-/* B pictures from g->first on. */
-static int make_batch(gen_run *g, int64_t B, nn_image *out, tn_err *err) {
+/* The steps of B pictures, from noise in g->latent to what the decoder gets. */
+static int sample(tn_ctx *c, gen_run *g, int64_t B, tn_err *err) {
     nn_sampler sampler;
     if (nn_sampler_init(&sampler, &g->schedule, (int)g->r->steps, g->r->eta, (size_t)(B * g->n), err)) return -1;
-    for (int64_t i = 0; i < B; i++) {
-        tn_rng_seed(&g->rng[i], g->r->seed + (uint64_t)(g->first + i));
-        tn_rng_randn(&g->rng[i], g->latent + i * g->n, (size_t)g->n);
-    }
     nn_sampling s = {.unet = g->m->unet,
                      .sampler = &sampler,
                      .B = B,
@@ -168,38 +164,101 @@ static int make_batch(gen_run *g, int64_t B, nn_image *out, tn_err *err) {
                      .after = after,
                      .arg = g};
     g->steps_total = (g->r->count + g->batch - 1) / g->batch * sampler.n_steps;
-    int bad = nn_sample(g->c, &s, g->latent, err);
+    int bad = nn_sample(c, &s, g->latent, err);
     nn_sampler_free(&sampler);
+    return bad;
+}
+
+/* B pictures from g->first on. */
+static int make_batch(gen_run *g, int64_t B, nn_image *out, tn_err *err) {
+    for (int64_t i = 0; i < B; i++) {
+        tn_rng_seed(&g->rng[i], g->r->seed + (uint64_t)(g->first + i));
+        tn_rng_randn(&g->rng[i], g->latent + i * g->n, (size_t)g->n);
+    }
+    nn_memory_part(g->c, g->m, g->r->residency, &g->needs.unet);
+    int bad = sample(g->c, g, B, err);
+    if (!bad) nn_memory_part(g->c, g->m, g->r->residency, &g->needs.vae);
     for (int64_t i = 0; i < B && !bad; i++) bad = develop(g, i, &out[g->first + i], err);
     return bad;
 }
 
-static int prepare(gen_run *g, tn_err *err) {
+/* Everything that needs no memory to speak of. */
+static int settle(gen_run *g, const nn_model *m, const gen_request *r, tn_err *err) {
     nn_schedule_config config;
-    const gen_request *r = g->r;
-    if (gen_check_size(g->m, g->width, g->height, err)) return -1;
+    int64_t native = gen_native_size(m), f = nn_vae_factor(m->vae);
+    *g = (gen_run){.m = m, .r = r, .width = r->width ? r->width : native, .height = r->height ? r->height : native};
+    if (gen_check_size(m, g->width, g->height, err)) return -1;
     if (r->steps < 1 || r->steps > 1000000)
         return tn_fail(err, TN_EUSAGE, "steps: expected at least 1, got %lld", (long long)r->steps);
-    int64_t f = nn_vae_factor(g->m->vae);
-    g->h = g->height / f, g->w = g->width / f, g->n = nn_unet_cfg(g->m->unet)->in_channels * g->h * g->w;
-    g->batch = gen_batch(g->m, g->width, g->height);
+    g->h = g->height / f, g->w = g->width / f, g->n = nn_unet_cfg(m->unet)->in_channels * g->h * g->w;
+    g->L = nn_prompt_length(m), g->D = m->text->cfg.t.width;
+    g->batch = gen_batch(m, g->width, g->height);
     if (g->batch > r->count) g->batch = r->count;
     g->guided = (float)r->guidance != 1.0f;
-    if (gen_schedule(g->m, r->sampler, &config, NULL, err)) return -1;
+    if (gen_schedule(m, r->sampler, &config, NULL, err)) return -1;
     int bad = nn_schedule_init(&g->schedule, &config, err);
     nn_schedule_config_free(&config);
-    return bad || encode_prompts(g, err) || allocate(g, err) ? -1 : 0;
+    return bad;
+}
+
+/* ---- memory ---- */
+
+/* The parts of a run for a context that only counts: the data are there, but nobody looks at them. */
+static int dry_text(tn_ctx *c, void *arg, tn_err *err) {
+    const gen_run *g = arg;
+    return nn_encode_text(c, g->m->text, (int64_t[]){0}, g->guided ? 2 : 1, g->L, g->r->learned, g->r->rows, NULL, err);
+}
+
+static int dry_unet(tn_ctx *c, void *arg, tn_err *err) { return sample(c, arg, ((gen_run *)arg)->batch, err); }
+
+static int dry_vae(tn_ctx *c, void *arg, tn_err *err) {
+    const gen_run *g = arg;
+    return nn_decode_latent(c, g->m->vae, (float[]){0.0f}, 1, g->h, g->w, NULL, err);
+}
+
+static int measure(const tn_ctx *like, gen_run *g, tn_err *err) {
+    return nn_measure(like, g->m, dry_text, g, &g->needs.text, err) ||
+           nn_measure(like, g->m, dry_unet, g, &g->needs.unet, err) ||
+           nn_measure(like, g->m, dry_vae, g, &g->needs.vae, err);
+}
+
+int gen_measure(const tn_ctx *like, const nn_model *m, const gen_request *r, gen_needs *out, tn_err *err) {
+    gen_run g;
+    int bad = settle(&g, m, r, err) || measure(like, &g, err) ? -1 : 0;
+    if (!bad) *out = g.needs;
+    nn_schedule_free(&g.schedule);
+    return bad;
+}
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+size_t gen_bytes(const gen_needs *n, nn_residency residency) {
+    if (residency == NN_STAY) {
+        return n->text.weights + n->unet.weights + n->vae.weights +
+               larger(n->text.step, larger(n->unet.step, n->vae.step));
+    }
+    return larger(nn_need_bytes(&n->text, residency),
+                  larger(nn_need_bytes(&n->unet, residency), nn_need_bytes(&n->vae, residency)));
+}
+
+/* ---- all of it ---- */
+
+static int prepare(gen_run *g, tn_ctx *c, nn_model *m, const gen_request *r, tn_err *err) {
+    if (settle(g, m, r, err)) return -1;
+    g->c = c;
+    if (measure(c, g, err)) return -1;
+    nn_memory_part(c, m, r->residency, &g->needs.text);
+    return encode_prompts(g, err) || allocate(g, err) ? -1 : 0;
 }
 
 int gen_pictures(tn_ctx *c, nn_model *m, const gen_request *r, nn_image *out, tn_err *err) {
-    int64_t native = gen_native_size(m);
-    gen_run g = {
-        .c = c, .m = m, .r = r, .width = r->width ? r->width : native, .height = r->height ? r->height : native};
+    gen_run g;
     for (int64_t i = 0; i < r->count; i++) out[i] = (nn_image){0};
-    int bad = prepare(&g, err);
+    int bad = prepare(&g, c, m, r, err);
     for (; !bad && g.first < r->count; g.first += g.batch) {
         bad = make_batch(&g, r->count - g.first < g.batch ? r->count - g.first : g.batch, out, err);
     }
+    nn_memory_part(c, m, r->residency, NULL);
     for (int64_t i = 0; bad && i < r->count; i++) nn_image_free(&out[i]);
     nn_schedule_free(&g.schedule);
     free(g.context), free(g.cond), free(g.uncond), free(g.latent), free(g.image), free(g.rng);

@@ -4,6 +4,7 @@
 #define TOOLS_GENERATE_H
 
 #include "nn/image/image.h"
+#include "nn/memory.h"
 #include "nn/pipeline.h"
 
 typedef struct gen_request {
@@ -22,6 +23,7 @@ typedef struct gen_request {
     /* Called after each step of a batch with the steps done, of all batches; may be NULL. */
     void (*progress)(void *arg, int64_t done, int64_t total);
     void *arg;
+    nn_residency residency; /* what is given back between text encoder, UNet and autoencoder, and within them */
     float *latents; /* [count, channels, h, w], filled with what the decoder gets; NULL: not wanted */
 } gen_request;
 
@@ -30,6 +32,14 @@ typedef struct gen_request {
  * not fit; TN_ENUMERIC: the latent or the picture is not finite; TN_EINPUT, TN_EUNSUPPORTED: the model's scheduler;
  * TN_ENOMEM. */
 int gen_pictures(tn_ctx *c, nn_model *m, const gen_request *r, nn_image *out, tn_err *err);
+
+/* What gen_pictures takes for such a request, counted by dry runs of its parts; and the most that the process takes on top
+ * of what it has. */
+typedef struct gen_needs {
+    nn_need text, unet, vae;
+} gen_needs;
+int gen_measure(const tn_ctx *like, const nn_model *m, const gen_request *r, gen_needs *out, tn_err *err);
+size_t gen_bytes(const gen_needs *n, nn_residency residency);
 
 /* How many pictures of a size are made at once: bounds the memory, whatever `count` is. */
 int64_t gen_batch(const nn_model *m, int64_t width, int64_t height);
