@@ -116,8 +116,11 @@ sweep: $(B)/tests/sweep
 verify: all
 	$(B)/oneword verify
 
+# The bundled model, and the training of a toy model.
 bench: all
 	$(B)/oneword bench
+	@[ -e $(B)/toy/model_index.json ] || $(B)/oneword init --like testdata/configs/toy -o $(B)/toy --dtype f32 -q
+	$(B)/oneword bench --model $(B)/toy --only machine,train --batch 32 --tokens 16
 
 # Beside PyTorch, OpenBLAS, BLIS and oneDNN, where they are installed; half an hour (tests/peers/README.md).
 bench-peers: all

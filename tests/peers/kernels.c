@@ -14,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TURNS = 5, MOST = 8 };
+enum { TURNS = 5, FEW_TURNS = 3, MOST = 8 };
 static const double slice = 0.025; /* seconds of one contender's turn, or one run where that takes longer */
+static const double long_run = 0.1; /* seconds from which on there are few turns */
 
 static void must(int ok, const char *what) {
     if (ok) return;
@@ -40,12 +41,14 @@ static int ascending(const void *a, const void *b) {
 }
 
 static void race(const char *kind, const char *way, const char *shape, double flops, contender *c, int n) {
-    for (int turn = -1; turn < TURNS; turn++) { /* the first warms up */
+    int turns = TURNS;
+    for (int turn = -1; turn < turns; turn++) { /* the first warms up */
         for (int i = 0; i < n; i++) {
             double began = tn_clock();
             do {
                 double t = c[i].run(c[i].arg);
                 if (turn >= 0 && c[i].n < 4096) c[i].t[c[i].n++] = t;
+                if (t > long_run) turns = FEW_TURNS;
             } while (turn >= 0 && tn_clock() - began < slice);
         }
     }
