@@ -223,6 +223,14 @@ static void write_tile(const gemm *g, int64_t b, int64_t m, int64_t n, int64_t r
     }
 }
 
+/* Asks for the part of C that a tile will be written to, so that its lines are there when the tile is done. */
+static void fetch_tile(const gemm *g, int64_t b, int64_t m, int64_t n, int64_t rows, int64_t cols) {
+    const float *c = g->C + b * g->c_step + (g->turned ? n * g->ldc + m : m * g->ldc + n);
+    int64_t lines = g->turned ? cols : rows, length = g->turned ? rows : cols;
+    for (int64_t i = 0; i < lines; i++, c += g->ldc)
+        for (int64_t j = 0; j < length; j += V_LANES) v_prefetch((uintptr_t)(c + j));
+}
+
 /* ---- one task ---- */
 
 typedef struct job {
@@ -256,6 +264,7 @@ static void run_group(const job *w, const task *s, int64_t p0, int64_t p1, int64
             q.lies = p == 0 && !g->B.trans && n == GEMM_COLS ? B + j * size : NULL;
             q.from = k0 ? T : NULL;
             q.to = direct ? g->C + s->b * g->c_step + m * g->ldc + s->n0 + j : T, q.ld = direct ? g->ldc : GEMM_COLS;
+            if (last) fetch_tile(g, s->b, m, s->n0 + j, h, n);
             tile_of_height[h](&q);
             if (last && !direct) write_tile(g, s->b, m, s->n0 + j, h, n, T);
             if (g->K > w->q.kc) T += TILE;
