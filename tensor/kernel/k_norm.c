@@ -59,6 +59,28 @@ static sums sums_of(const float *a, float ma, const float *b, float mb, int64_t 
     return s;
 }
 
+/* sums_of(a, m, a, m), read once. */
+static sums squares_of(const float *a, float m, int64_t n) {
+    sums t = {0.0, 0.0};
+    v16 vm = v_set1(m);
+    for (int64_t i = 0; i < n; i += SUM_BLOCK) {
+        int64_t end = min_i64(n, i + SUM_BLOCK), j = i;
+        v16 s0 = v_zero(), s1 = v_zero(), p0 = v_zero(), p1 = v_zero();
+        for (; j + 2 * V_LANES <= end; j += 2 * V_LANES) {
+            v16 x = v_sub(v_load(a + j), vm), y = v_sub(v_load(a + j + V_LANES), vm);
+            s0 = v_add(s0, x), s1 = v_add(s1, y);
+            p0 = v_fma(x, x, p0), p1 = v_fma(y, y, p1);
+        }
+        for (; j < end; j += V_LANES) {
+            v16 x = shifted(a + j, vm, end - j);
+            s0 = v_add(s0, x), p0 = v_fma(x, x, p0);
+        }
+        t.a += (double)v_reduce_add(v_add(s0, s1));
+        t.ab += (double)v_reduce_add(v_add(p0, p1));
+    }
+    return t;
+}
+
 /* The sum of a alone, in the same order. */
 static double sum_of(const float *a, int64_t n) {
     double total = 0.0;
@@ -79,7 +101,7 @@ typedef struct moments {
 } moments;
 
 static moments moments_around(float pivot, const float *x, int64_t n, float eps) {
-    sums s = sums_of(x, pivot, x, pivot, n);
+    sums s = squares_of(x, pivot, n);
     double residual = s.a / (double)n, var = s.ab / (double)n - residual * residual;
     double inverse = 1.0 / ((var < 0.0 ? 0.0 : var) + (double)eps); /* a NaN stays one */
     moments m = {pivot, (float)residual, (float)sqrt(inverse), inverse};
@@ -297,7 +319,7 @@ void K(softmax)(int64_t rows, int64_t n, const float *x, float *y) {
             top = v_max(top, v_select(v_first(min_i64(n - i, V_LANES)), get(x + i, n - i), top));
         v16 max = v_set1(v_reduce_max(top));
         for (int64_t i = 0; i < n; i += V_LANES) put(y + i, v_exp(v_sub(get(x + i, n - i), max)), n - i, 0);
-        v16 factor = v_set1((float)(1.0 / sums_of(y, 0.0f, y, 0.0f, n).a));
+        v16 factor = v_set1((float)(1.0 / sum_of(y, n)));
         for (int64_t i = 0; i < n; i += V_LANES) put(y + i, v_mul(get(y + i, n - i), factor), n - i, 0);
     }
 }
