@@ -76,10 +76,10 @@ static tn_tensor *transformer(tn_ctx *c, const void *arg, tn_tensor *const *in) 
     tn_tensor *x = in[0];
     tn_scope s = tn_scope_open(c);
     tn_tensor *h = tn_group_norm(c, x, nn_w(&t->norm.w), nn_w(&t->norm.b), t->groups, 1e-6f, false);
-    h = tn_scope_keep(c, s, tn_linear_from_image(c, h, nn_w(&t->proj_in_w), nn_w(&t->proj_in_b)));
-    h = tn_scope_keep(c, s, attend_self(c, t, h));
-    h = tn_scope_keep(c, s, attend_cross(c, t, h, in[1], in[2]));
-    h = tn_scope_keep(c, s, feed_forward(c, t, h));
+    h = tn_linear_from_image(c, h, nn_w(&t->proj_in_w), nn_w(&t->proj_in_b));
+    h = attend_self(c, t, h);
+    h = tn_scope_keep(c, s, attend_cross(c, t, h, in[1], in[2])); /* the layer that is eight times as wide needs the room */
+    h = feed_forward(c, t, h);
     return tn_linear_to_image(c, h, nn_w(&t->proj_out_w), nn_w(&t->proj_out_b), x);
 }
 
