@@ -6,7 +6,7 @@ folder with the random models sd15 (F16) and toy (F32) and with openblas, a link
 then a line for each row: NAME ratio R bar B ok|short. With ROWs, those alone. Exit status 0 only where no row is short. The
 tables of README.md are left in WORK/table.md.
 """
-import json, math, os, statistics, subprocess, sys, tempfile, time
+import json, math, os, re, statistics, subprocess, sys, tempfile, time
 
 PROGRAM, KERNELS, WORK = sys.argv[1:4]
 ONLY = sys.argv[4:]
@@ -70,21 +70,22 @@ class Torch:
         self.process.wait()
 
 
-def oneword(*arguments, check=True):
-    """Runs the program; (its output, seconds, peak resident set in bytes)."""
+def oneword(*arguments):
+    """Runs the program; (its output, seconds, peak resident set in bytes, what it said beside)."""
     with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
         start = time.perf_counter()
         p = subprocess.Popen([PROGRAM, *arguments], stdout=out, stderr=err, env=own_environment())
         _, status, usage = os.wait4(p.pid, 0)
         seconds = time.perf_counter() - start
         out.seek(0), err.seek(0)
-        if status and check: raise RuntimeError('oneword %s: %s' % (' '.join(arguments), err.read().strip().splitlines()[-1:]))
-        return out.read(), seconds, usage.ru_maxrss * 1024
+        notes = err.read()
+        if status: raise RuntimeError('oneword %s: %s' % (' '.join(arguments), notes.strip().splitlines()[-1:]))
+        return out.read(), seconds, usage.ru_maxrss * 1024, notes
 
 
 def bench(model, row, *arguments):
     """One network in a process of its own: its row, with the process's peak memory as 'rss'."""
-    out, _, rss = oneword('bench', '--model', model, '--only', row, '--json', '--seconds', '0', *arguments)
+    out, _, rss, _ = oneword('bench', '--model', model, '--only', row, '--json', '--seconds', '0', *arguments)
     return dict(json.loads(out)['networks'][0], rss=rss)
 
 
@@ -262,8 +263,14 @@ def step_times(log):
         time.sleep(0.05)
 
 
+def planned(notes):
+    """Bytes that a plan states, 0 where there is none."""
+    found = re.search(r'memory ([0-9.]+) ([GM])iB', notes)
+    return float(found[1]) * (GIB if found[2] == 'G' else 2 ** 20) if found else 0
+
+
 def train(memory):
-    """(peak resident set, seconds a step) of `oneword train` with that much memory."""
+    """(peak resident set, seconds a step, what the plan said) of `oneword train` with that much memory."""
     with tempfile.TemporaryDirectory(dir=WORK) as out:
         command = ['train', '--model', SD15, '--train-data-dir', picture_folder(), '--placeholder-token', '<thing>', '--initializer-token', 'cat',
                    '--resolution', '512', '--train-batch-size', '1', '--gradient-accumulation-steps', '1', '--max-train-steps', '4', '--seed', '1',
@@ -276,30 +283,31 @@ def train(memory):
                 pid, status, usage = os.wait4(p.pid, os.WNOHANG)
                 if pid: break
             err.seek(0)
-            if status: raise RuntimeError('train %s: %s' % (memory, err.read().strip().splitlines()[-1:]))
+            notes = err.read()
+            if status: raise RuntimeError('train %s: %s' % (memory, notes.strip().splitlines()[-1:]))
         gaps = [b - a for a, b in zip(moments, moments[1:])]
-        return usage.ru_maxrss * 1024, median(gaps) if gaps else float('inf')
+        return usage.ru_maxrss * 1024, median(gaps) if gaps else float('inf'), planned(notes)
 
 
 def generate(memory):
-    """(peak resident set, seconds) of a picture in 3 guided steps."""
+    """(peak resident set, seconds, what the plan said) of a picture in 3 guided steps."""
     with tempfile.TemporaryDirectory(dir=WORK) as out:
-        _, seconds, rss = oneword('generate', '--model', SD15, '-p', 'a photo of a cat', '--steps', '3', '--cfg-scale', '7.5', '--seed', '1', '-W', '512',
+        _, seconds, rss, notes = oneword('generate', '--model', SD15, '-p', 'a photo of a cat', '--steps', '3', '--cfg-scale', '7.5', '--seed', '1', '-W', '512',
                                   '-H', '512', '-o', os.path.join(out, 'a.png'), *memory)
-    return rss, seconds
+    return rss, seconds, planned(notes)
 
 
 def memory():
     plans = (('inversion', train, ((), ('--memory', '4.5'), ('--memory', '3')), (7.0, 4.5, 3.0)),
              ('generate', generate, ((), ('--memory', '2.6'), ('--memory', 'low')), (4.0, 2.6, 1.8)))
-    say('\n%-28s %9s %9s %9s' % ('peak resident set', 'GiB', 'limit', 'seconds'))
+    say('\n%-28s %9s %9s %9s %9s' % ('peak resident set', 'GiB', 'plan', 'limit', 'seconds'))
     for what, run, settings, limits in plans:
         fast = None
         for mode, setting, limit in zip(('fast', 'mid', 'low'), settings, limits):
             name = 'memory-%s-%s' % (what, mode)
             if not wanted(name) and mode != 'fast': continue
             try:
-                rss, seconds = run(list(setting))
+                rss, seconds, plan = run(list(setting))
             except RuntimeError as e:
                 say('%s: %s' % (name, e))
                 ratios[name] = 0.0
@@ -307,7 +315,7 @@ def memory():
             fast = fast or seconds
             ratios[name] = limit * GIB / rss
             if mode == 'mid' and seconds > 1.15 * fast: ratios[name] = min(ratios[name], 1.15 * fast / seconds)
-            say('%-28s %9.2f %9.2f %9.2f%s' % (name, rss / GIB, limit, seconds, '  (%.3f of the fastest)' % (seconds / fast) if mode != 'fast' else ''))
+            say('%-28s %9.2f %9.2f %9.2f %9.2f%s' % (name, rss / GIB, plan / GIB, limit, seconds, '  (%.3f of the fastest)' % (seconds / fast) if mode != 'fast' else ''))
 
 
 def write_tables():

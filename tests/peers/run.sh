@@ -7,6 +7,7 @@ B=${B:-build}
 PYTHON=${PYTHON:-/usr/bin/python3}
 CC=${CC:-cc}
 W=$B/peers
+export PYTHONDONTWRITEBYTECODE=1
 mkdir -p "$W" || exit 2
 
 missing=
