@@ -28,7 +28,8 @@ enum {
     SLAB = 1 << 17,  /* floats: half of a second-level cache of 1 MB */
     STRIPE = 64,     /* columns: with 8 rows between 2 of the neighbours, 10 are copied */
     LEAST = 128,     /* pixels of a region are worth a task */
-    LINE = 64        /* bytes that come from memory together */
+    LINE = 64,       /* bytes that come from memory together */
+    PLACE_FLOATS = 8 /* size of a place */
 };
 
 typedef struct plan {
@@ -40,7 +41,7 @@ typedef struct plan {
     int64_t columns, reach;             /* planes along a row; columns of a plane beyond its pixels */
     int64_t plane, planes;              /* floats of a plane; planes of a channel */
     int64_t lda, a_channel;             /* of weights as the tile sees them */
-    int64_t slab_size, a_size, t_size, step_size; /* of a worker's scratch, in floats */
+    int64_t slab_size, a_size, t_size, step_size, place_size; /* of a worker's scratch, in floats */
     int threads;
 } plan;
 
@@ -86,10 +87,11 @@ static plan make_plan(const conv_view *v) {
     q.a_size = v->a_type == TN_F32 ? 0 : round_up(max64(CONV_ROWS * q.lda, q.cb * q.a_channel) + V_LANES, V_LANES);
     q.t_size = q.blocks > 1 ? mb * round_up(q.ib * q.vectors, CONV_VECS) * V_LANES : CONV_TILE;
     q.step_size = round_up(STEP_FLOATS * q.cb * q.taps, V_LANES);
+    q.place_size = round_up(PLACE_FLOATS * q.ib * q.vectors, V_LANES);
     return q;
 }
 
-static int64_t worker_size(const plan *q) { return q->slab_size + q->a_size + q->t_size + q->step_size; }
+static int64_t worker_size(const plan *q) { return q->slab_size + q->a_size + q->t_size + q->step_size + q->place_size; }
 
 size_t K(conv_direct_scratch)(const conv_view *v) {
     if (v->M < 1 || v->batch < 1 || v->P < 1 || v->Q < 1) return 0;
@@ -104,17 +106,29 @@ typedef struct region {
     int64_t b0, images, p0, rows, q0, width, vectors;
 } region;
 
+static region region_of(const conv_view *v, const plan *q, int64_t index) {
+    int64_t at = index % q->q_tasks, up = index / q->q_tasks % q->p_tasks, image = index / q->q_tasks / q->p_tasks;
+    int64_t columns = ceil_div(v->Q, V_LANES);
+    region g;
+    g.b0 = cut(v->batch, image, q->i_tasks), g.images = cut(v->batch, image + 1, q->i_tasks) - g.b0;
+    g.p0 = cut(v->P, up, q->p_tasks), g.rows = cut(v->P, up + 1, q->p_tasks) - g.p0;
+    g.q0 = cut(columns, at, q->q_tasks) * V_LANES;
+    g.width = min64(v->Q, cut(columns, at + 1, q->q_tasks) * V_LANES) - g.q0;
+    g.vectors = ceil_div(g.rows * g.width, V_LANES);
+    return g;
+}
+
 /* `rows` rows of a plane as wide as the image: the image from row y, moved by `right`, |right| < W, with zeros around. One
  * copy moves all rows at once; what thereby came from the row before or behind is zeroed. */
 static void fill_whole_rows(const float *image, int64_t H, int64_t W, int64_t y, int64_t right, int64_t rows, float *plane) {
     int64_t above = min64(rows, max64(0, -y)), below = min64(rows, max64(above, H - y));
-    memset(plane, 0, (size_t)(above * W) * sizeof *plane);
+    for (int64_t z = 0; z < above * W; z += V_LANES) v_store(plane + z, v_zero());
     gather_dense(image, H * W, (y + above) * W + right, (below - above) * W, plane + above * W);
     for (int64_t r = above; r < below; r++) {
         for (int64_t z = 0; z < -right; z++) plane[r * W + z] = 0;
         for (int64_t z = W - max64(0, right); z < W; z++) plane[r * W + z] = 0;
     }
-    memset(plane + below * W, 0, (size_t)((rows - below) * W) * sizeof *plane);
+    for (int64_t z = below * W; z < rows * W; z += V_LANES) v_store(plane + z, v_zero());
 }
 
 /* out[t] = line[first + t step], or 0 where that is outside 0..width; writes as far as gather_dense. */
@@ -154,7 +168,7 @@ static void fill_plane(const conv_view *v, const plan *q, const region *g, const
             for (int64_t z = n; z < pitch; z++) plane[r * pitch + z] = 0;
         }
     }
-    memset(plane + rows * pitch, 0, (size_t)(q->plane - rows * pitch) * sizeof *plane);
+    v_store(plane + rows * pitch, v_zero()); /* what the last vector of pixels reads beyond them */
 }
 
 /* Planes of channels c0..c0+n, as [image][channel][phase][column]. */
@@ -207,6 +221,15 @@ static const float *panel_of(const conv_view *v, const plan *q, int64_t m, int64
 
 /* ---- results ---- */
 
+/* y[2 l] (+)= lane l of x. What lies between belongs to another phase, and to another call: it is written back as it was. */
+static void write_alternate(v16 x, int64_t lanes, int acc, float *y) {
+    int64_t n = 2 * lanes - 1, more = max64(0, n - V_LANES);
+    v16 lo = v_loadn(y, n - more), hi = v_loadn(y + V_LANES, more), old, between;
+    v_deinterleave(lo, hi, &old, &between);
+    v_interleave(acc ? v_add(x, old) : x, between, &lo, &hi);
+    v_storen(y, lo, n - more), v_storen(y + V_LANES, hi, more);
+}
+
 /* y (+)= the first `lanes` lanes of h vectors, a row of the tile apart (+ bias) (+ shift) (+ add), to rows of y from element
  * `at`; bias and shift are those of the rows. */
 static void write_lanes(const conv_view *v, int64_t h, const float *bias, const float *shift, const float *t, int64_t lanes,
@@ -217,7 +240,9 @@ static void write_lanes(const conv_view *v, int64_t h, const float *bias, const 
         if (bias) x = v_add(x, v_set1(bias[r]));
         if (shift) x = v_add(x, v_set1(shift[r]));
         if (v->add) x = v_add(x, v_loadn(v->add + at, lanes)); /* y_step is 1 */
-        if (v->y_step != 1) {
+        if (v->y_step == 2) {
+            write_alternate(x, lanes, v->acc, y);
+        } else if (v->y_step != 1) {
             float e[V_LANES];
             v_store(e, x);
             for (int64_t l = 0; l < lanes; l++) y[l * v->y_step] = v->acc ? e[l] + y[l * v->y_step] : e[l];
@@ -229,15 +254,38 @@ static void write_lanes(const conv_view *v, int64_t h, const float *bias, const 
     }
 }
 
-/* Vector `index` of the region, of h rows from m. It may reach over several rows of the grid. */
-static void write_vector(const conv_view *v, const region *g, int64_t m, int64_t h, const float *bias, int64_t index, const float *t) {
-    int64_t n = index % g->vectors * V_LANES, end = min64(n + V_LANES, g->rows * g->width), b = g->b0 + index / g->vectors;
-    const float *shift = v->shift ? v->shift + b * v->M + m : NULL;
+/* Where a vector of the region lies: pixels n..end of an image of the batch; in the slab; in y, of which `lanes` pixels follow
+ * each other. */
+typedef struct place {
+    int64_t slab, y;
+    int32_t image, n, end, lanes;
+} place;
+
+/* Pixel n of the region in y, and how many pixels up to `end` follow it there. */
+static int64_t pixel_in_y(const conv_view *v, const region *g, int64_t image, int64_t n, int64_t end, int32_t *lanes) {
+    int64_t p = n / g->width, s = n % g->width;
     int whole = v->y_step == 1 && v->y_row == g->width; /* rows follow each other in y as in the region */
-    for (int64_t lanes; n < end; n += lanes, t += lanes) {
-        int64_t p = g->p0 + n / g->width, s = n % g->width;
-        lanes = whole ? end - n : min64(end - n, g->width - s);
-        write_lanes(v, h, bias, shift, t, lanes, b * v->y_image + m * v->y_channel + p * v->y_row + (g->q0 + s) * v->y_step);
+    *lanes = (int32_t)(whole ? end - n : min64(end - n, g->width - s));
+    return image * v->y_image + (g->p0 + p) * v->y_row + (g->q0 + s) * v->y_step;
+}
+
+static void fill_places(const conv_view *v, const plan *q, const region *g, place *out) {
+    for (int64_t i = 0; i < g->images * g->vectors; i++, out++) {
+        int64_t b = i / g->vectors, n = i % g->vectors * V_LANES, end = min64(n + V_LANES, g->rows * g->width);
+        out->slab = b * q->cb * q->planes * q->plane + n / g->width * (g->width + q->reach) + n % g->width;
+        out->y = pixel_in_y(v, g, g->b0 + b, n, end, &out->lanes);
+        out->image = (int32_t)(g->b0 + b), out->n = (int32_t)n, out->end = (int32_t)end;
+    }
+}
+
+/* A vector of h rows from m to y. It may reach over several rows of the grid. */
+static void write_vector(const conv_view *v, const region *g, int64_t m, int64_t h, const float *bias, place at, const float *t) {
+    const float *shift = v->shift ? v->shift + at.image * v->M + m : NULL;
+    for (;;) {
+        write_lanes(v, h, bias, shift, t, at.lanes, at.y + m * v->y_channel);
+        at.n += at.lanes, t += at.lanes;
+        if (at.n >= at.end) return;
+        at.y = pixel_in_y(v, g, at.image, at.n, at.end, &at.lanes);
     }
 }
 
@@ -247,18 +295,6 @@ typedef struct job {
     const conv_view *v;
     plan q;
 } job;
-
-static region region_of(const conv_view *v, const plan *q, int64_t index) {
-    int64_t at = index % q->q_tasks, up = index / q->q_tasks % q->p_tasks, image = index / q->q_tasks / q->p_tasks;
-    int64_t columns = ceil_div(v->Q, V_LANES);
-    region g;
-    g.b0 = cut(v->batch, image, q->i_tasks), g.images = cut(v->batch, image + 1, q->i_tasks) - g.b0;
-    g.p0 = cut(v->P, up, q->p_tasks), g.rows = cut(v->P, up + 1, q->p_tasks) - g.p0;
-    g.q0 = cut(columns, at, q->q_tasks) * V_LANES;
-    g.width = min64(v->Q, cut(columns, at + 1, q->q_tasks) * V_LANES) - g.q0;
-    g.vectors = ceil_div(g.rows * g.width, V_LANES);
-    return g;
-}
 
 /* What one panel of weights is multiplied with, and where its chains rest. */
 typedef struct pass {
@@ -270,20 +306,15 @@ typedef struct pass {
 } pass;
 
 /* All pixels of the region. The lines of the next panel come while the first tile computes. */
-static void run_panel(const job *w, const region *g, pass *s) {
-    const plan *q = &w->q;
+static void run_panel(const job *w, const region *g, const place *at, pass *s) {
     int64_t all = g->images * g->vectors;
     float *t = s->t;
-    for (int64_t i = 0; i < all; i += CONV_VECS, t += q->blocks > 1 ? CONV_TILE : 0) {
-        for (int64_t z = 0; z < CONV_VECS; z++) {
-            int64_t image = (i + z) / g->vectors, n = (i + z) % g->vectors * V_LANES;
-            const float *plane = s->slab + image * q->cb * q->planes * q->plane;
-            s->from.b[z] = i + z < all ? plane + n / g->width * (g->width + q->reach) + n % g->width : NULL;
-        }
-        K(conv_tile)(s->h, s->channels * q->taps, &s->from, t, s->first);
+    for (int64_t i = 0; i < all; i += CONV_VECS, t += w->q.blocks > 1 ? CONV_TILE : 0) {
+        int64_t vectors = min64(CONV_VECS, all - i);
+        for (int64_t z = 0; z < CONV_VECS; z++) s->from.b[z] = z < vectors ? s->slab + at[i + z].slab : NULL;
+        K(conv_tile)(s->h, s->channels * w->q.taps, &s->from, t, s->first);
         s->from.ahead = (uintptr_t)s->from.a;
-        for (int64_t z = 0; s->last && z < min64(CONV_VECS, all - i); z++)
-            write_vector(w->v, g, s->m, s->h, s->bias, i + z, t + z * V_LANES);
+        for (int64_t z = 0; s->last && z < vectors; z++) write_vector(w->v, g, s->m, s->h, s->bias, at[i + z], t + z * V_LANES);
     }
 }
 
@@ -297,7 +328,9 @@ static void run_task(void *arg, int64_t index, int worker) {
     float *slab = (float *)v->scratch + worker * worker_size(q), *room = slab + q->slab_size, *t = room + q->a_size;
     float bias[CONV_ROWS];
     conv_step *step = (conv_step *)(void *)(t + q->t_size);
+    place *places = (place *)(void *)(t + q->t_size + q->step_size);
 
+    fill_places(v, q, &g, places);
     fill_steps(v, q, g.width, step);
     for (int64_t block = 0; block < q->blocks; block++) {
         int64_t c0 = cut(v->channels, block, q->blocks), c1 = cut(v->channels, block + 1, q->blocks);
@@ -311,7 +344,7 @@ static void run_task(void *arg, int64_t index, int worker) {
             s.t = t + (q->blocks > 1 ? (p - p0) * tiles * CONV_TILE : 0);
             for (int64_t r = 0; v->bias && r < s.h; r++) bias[r] = s_load_typed(v->bias, v->bias_type, m + r);
             s.bias = v->bias ? bias : NULL;
-            run_panel(w, &g, &s);
+            run_panel(w, &g, places, &s);
         }
     }
 }
