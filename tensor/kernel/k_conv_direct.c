@@ -1,16 +1,17 @@
 /* Direct convolution: forward, and backward to the input.
  *
  * A product of the weights [M, (channel, i, j)] with columns of the image, whose columns are never gathered. A column of tap
- * (i, j) is the image moved by i rows and j pixels. So one copy of each channel is made for each j, cut or padded to the width of
- * the result: a plane, in which a move by i rows is an offset. Every vector of every column then is a plain load from a plane:
+ * (i, j) is the image moved by i rows and j pixels. So a channel is copied once, between zeros: a plane, in which a tap is an
+ * offset, and each vector of each column a plain load. That asks for vectors that lie within a row. Where rows of the result are
+ * not whole vectors there is a plane for each j instead, as wide as the result, in which a move by i rows is an offset:
  *
  *   image, W = 4, padding 1       plane j = 0        j = 1          j = 2
  *                                 0  0  0  0       0  0  0  0     0  0  0  0      tap (0, j) of pixels 0..3 (zeros: padding)
  *   a b c d                       0  a  b  c       a  b  c  d     b  c  d  0      tap (1, j) of pixels 0..3, (0, j) of 4..7
  *   e f g h                       0  e  f  g       e  f  g  h     f  g  h  0      ...
  *
- * 3x3 windows copy an element 3 times, where gathering (im2col) copies it 9 times, and pixels of several short rows fill one
- * vector without a thought for where rows end. With stride s there is a set of planes for each row of the image modulo s.
+ * 3x3 windows copy an element once or 3 times, where gathering (im2col) copies it 9 times, and pixels of several short rows
+ * fill one vector without a thought for where rows end. With stride s there is a plane for each row (and column) modulo s.
  *
  *   region  NC pixels of the grid: some rows of a stripe of columns, or some small images. One task owns it, for MB rows of M
  *   block   channels whose planes stay in the second-level cache while all panels of weights pass; about KC steps of a chain
