@@ -194,6 +194,7 @@ def record(name, result, direct_row=True):
 
 
 def networks():
+    if not wanted(*(r for r in BARS if r.startswith(('text', 'unet', 'inversion', 'vae', 'toy', 'world')))): return
     direct = direct_flags()
     header()
     if wanted('text', 'text-bwd', 'unet', 'unet-direct', 'unet-bwd', 'unet-bwd-direct', 'inversion', 'inversion-direct'):
