@@ -1,26 +1,37 @@
-/* Matrices as they lie in memory: packers for the driver in k_gemm.c, and the kernel `matmul`. */
+/* Matrices as they lie in memory: packers for the driver in k_gemm.c, the product with one row, and the kernel `matmul`. */
 #include "tensor/kernel/k_gemm.h"
 #include "tensor/kernel/k_table.h"
+#include "tensor/parallel.h"
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* dst[k * stride + i] = x[i * ld + k], for i < rows <= 16 and k < kc: 16 x 16 at a time in registers. Writes 16
- * elements per k, in ascending order, so that what it writes beyond `rows` is overwritten or lies in the slack
- * behind the panel. */
-static void pack_across(const gemm_view *v, int64_t start, int64_t rows, int64_t kc, int64_t stride, float *dst) {
-    for (int64_t k = 0; k < kc; k += 16) {
+/* ---- packers ---- */
+
+#define SIXTEEN(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define LOAD_F32(i) r[i] = v_load_typed(v->base, TN_F32, at + i * v->ld);
+#define LOAD_F16(i) r[i] = v_load_typed(v->base, TN_F16, at + i * v->ld);
+#define LOAD_BF16(i) r[i] = v_load_typed(v->base, TN_BF16, at + i * v->ld);
+#define LOAD_PART(i) r[i] = i < rows ? v_loadn_typed(v->base, v->type, at + i * v->ld, n) : v_zero();
+#define STORE(i) \
+    if (i < n) v_store(dst + i * stride, r[i]);
+
+/* dst[k * stride + i] = row i, element k, for k < kc and 16 rows, of which those from `rows` are zero. Blocks of 16 x 16 are
+ * turned in registers; written out row by row, so that they stay there. */
+static void pack_across(const gemm_view *v, int64_t at, int64_t rows, int64_t kc, int64_t stride, float *dst) {
+    for (int64_t k = 0; k < kc; k += 16, at += 16, dst += 16 * stride) {
         int64_t n = min64(16, kc - k);
         v16 r[16];
-        for (int64_t i = 0; i < 16; i++) {
-            if (i >= rows)
-                r[i] = v_zero();
-            else if (n == 16)
-                r[i] = v_load_typed(v->base, v->type, start + i * v->ld + k);
-            else
-                r[i] = v_loadn_typed(v->base, v->type, start + i * v->ld + k, n);
+        if (n < 16 || rows < 16) {
+            SIXTEEN(LOAD_PART)
+        } else if (v->type == TN_F32) {
+            SIXTEEN(LOAD_F32)
+        } else if (v->type == TN_F16) {
+            SIXTEEN(LOAD_F16)
+        } else {
+            SIXTEEN(LOAD_BF16)
         }
-        v_transpose_rows(r, rows);
-        for (int64_t i = 0; i < n; i++) v_store(dst + (k + i) * stride, r[i]);
+        v_transpose(r);
+        SIXTEEN(STORE)
     }
 }
 
@@ -37,7 +48,8 @@ void K(pack_a)(const gemm_view *v, int64_t batch, int64_t m0, int64_t rows, int6
     for (int64_t k = 0; k < kc && v->trans; k++) copy_row(v, start + (k0 + k) * v->ld + m0, rows, dst + k * ld);
 }
 
-/* B stored as [N,K] is read across, 16 columns at a time; B [K,N] along its rows. */
+/* B stored as [N,K] is read across, 16 columns at a time. Of B [K,N] the tile packs all but a last panel that is not
+ * full. */
 void K(pack_b)(const gemm_view *v, int64_t batch, int64_t k0, int64_t kc, int64_t n0, int64_t cols, float *dst) {
     int64_t start = batch * v->step, width = (cols + V_LANES - 1) / V_LANES * V_LANES;
     if (v->trans) {
@@ -53,6 +65,70 @@ void K(pack_b)(const gemm_view *v, int64_t batch, int64_t k0, int64_t kc, int64_
             v_store(dst + (j / GEMM_COLS * kc + k) * GEMM_COLS + j % GEMM_COLS, x);
         }
 }
+
+/* ---- one row: y = x B^T ---- */
+
+/* With B as [N,K], as the weight of a layer lies, and one row there is nothing to reuse: 64 rows of B are turned, some steps of
+ * k at a time, and used at once from the first-level cache, in four chains of vectors, for one would wait for itself. The time
+ * is that of the memory. */
+enum { ROW_STEPS = 64, ROW_COLS = 4 * V_LANES };
+
+typedef struct row_job {
+    const k_matmul *p;
+    float *x; /* [batch][K]: the row, widened */
+    int64_t parts;
+} row_job;
+
+/* y[j] = the chains of `cols` <= ROW_COLS outputs, whose rows of B begin at `at`. */
+static void row_sums(const gemm_view *v, int64_t at, int64_t cols, int64_t K, const float *x, float *y) {
+    float turned[ROW_STEPS * ROW_COLS];
+    v16 s0 = v_zero(), s1 = s0, s2 = s0, s3 = s0;
+    for (int64_t k0 = 0; k0 < K; k0 += ROW_STEPS) {
+        int64_t n = min64(ROW_STEPS, K - k0);
+        for (int64_t j = 0; j < ROW_COLS; j += V_LANES)
+            pack_across(v, at + j * v->ld + k0, min64(V_LANES, cols - j), n, ROW_COLS, turned + j);
+        for (int64_t k = 0; k < n; k++) {
+            const float *b = turned + k * ROW_COLS;
+            v16 xk = v_set1(x[k0 + k]);
+            s0 = v_fma(xk, v_load(b), s0), s1 = v_fma(xk, v_load(b + V_LANES), s1);
+            s2 = v_fma(xk, v_load(b + 2 * V_LANES), s2), s3 = v_fma(xk, v_load(b + 3 * V_LANES), s3);
+        }
+    }
+    v_store(y, s0), v_store(y + V_LANES, s1), v_store(y + 2 * V_LANES, s2), v_store(y + 3 * V_LANES, s3);
+}
+
+static void row_task(void *arg, int64_t index, int worker) {
+    const row_job *w = arg;
+    const k_matmul *p = w->p;
+    int64_t b = index / w->parts, part = index % w->parts, blocks = (p->N + ROW_COLS - 1) / ROW_COLS;
+    gemm_view v = {p->B, p->b_type, p->ldb, 0, 1};
+    float sums[ROW_COLS];
+    (void)worker;
+    int64_t first = part * blocks / w->parts * ROW_COLS, end = min64(p->N, (part + 1) * blocks / w->parts * ROW_COLS);
+    for (int64_t n = first; n < end; n += V_LANES) {
+        int64_t j = (n - first) % ROW_COLS, lanes = min64(V_LANES, end - n), at = b * p->c_step + n;
+        if (j == 0) row_sums(&v, b * p->b_step + n * p->ldb, min64(ROW_COLS, end - n), p->K, w->x + b * p->K, sums);
+        v16 y = v_load(sums + j);
+        if (p->bias && p->bias_rows) y = v_add(y, v_set1(s_load_typed(p->bias, p->bias_type, 0)));
+        else if (p->bias) y = v_add(y, v_loadn_typed(p->bias, p->bias_type, n, lanes));
+        if (p->add) y = v_add(y, v_loadn(p->add + at, lanes));
+        if (p->acc) y = v_add(y, v_loadn(p->C + at, lanes));
+        v_storen(p->C + at, y, lanes);
+    }
+}
+
+static int is_row(const k_matmul *p) { return p->M == 1 && p->b_trans; }
+
+static void row_times(const k_matmul *p) {
+    int threads = tn_threads_for(p->threads < 1 ? 1 : p->threads, 0.1 * (double)p->batch * (double)p->N * (double)p->K);
+    row_job w = {p, p->scratch, threads};
+    for (int64_t b = 0; b < p->batch; b++)
+        for (int64_t k = 0; k < p->K; k++)
+            w.x[b * p->K + k] = s_load_typed(p->A, p->a_type, b * p->a_step + k * (p->a_trans ? p->lda : 1));
+    tn_parallel_for(threads, p->batch * w.parts, row_task, &w);
+}
+
+/* ---- the kernel ---- */
 
 static gemm as_gemm(const k_matmul *p) {
     gemm g = {.M = p->M, .N = p->N, .K = p->K, .batch = p->batch, .C = p->C, .ldc = p->ldc, .c_step = p->c_step,
@@ -83,11 +159,16 @@ static gemm best_form(const k_matmul *p) {
 }
 
 void K(matmul)(const k_matmul *p) {
+    if (is_row(p)) {
+        row_times(p);
+        return;
+    }
     gemm g = best_form(p);
     K(gemm)(&g);
 }
 
 size_t K(matmul_scratch)(const k_matmul *p) {
+    if (is_row(p)) return (size_t)p->batch * (size_t)p->K * sizeof(float);
     gemm g = best_form(p);
     return K(gemm_scratch)(&g);
 }
