@@ -89,6 +89,9 @@ $(B)/tests/test_%: $(B)/obj/tests/test_%.o $(B)/obj/tests/test.o $(B)/obj/tests/
 $(B)/tests/test_oom: LIBS := $(B)/liboneword.a $(LIBS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=free
 $(B)/tests/test_oom: $(B)/obj/tools/generate.o
 
+$(B)/tests/test_memory: LIBS := $(B)/liboneword.a $(LIBS)
+$(B)/tests/test_memory: $(B)/obj/tools/generate.o $(B)/obj/tools/memory.o
+
 # What the shell tests make their files with.
 $(B)/tests/forge: $(B)/obj/tests/forge.o $(B)/liboneword.a
 	@mkdir -p $(@D)

@@ -182,22 +182,15 @@ static int encode_picture(nn_train *t, tn_ctx *c, const nn_image *in, float *mom
     return r;
 }
 
-static int prepare_pictures(nn_train *t, tn_ctx *c, const nn_image *pictures, int n, void (*progress)(void *, int, int),
-                            void *arg, tn_err *err) {
+static int prepare_moments(nn_train *t, int n, tn_err *err) {
     int64_t factor = nn_vae_factor(t->model->vae);
     if (t->cfg->resolution % factor) {
         return tn_fail(err, TN_EUSAGE, "resolution %" PRId64 " is not a multiple of %" PRId64 " (nearest: %" PRId64 ")",
                        t->cfg->resolution, factor, (t->cfg->resolution + factor / 2) / factor * factor);
     }
     t->channels = nn_vae_cfg(t->model->vae)->latent_channels, t->side = t->cfg->resolution / factor, t->npictures = n;
-    t->moments = malloc((size_t)n * 4 * (size_t)latent_size(t) * sizeof *t->moments);
+    t->moments = calloc((size_t)n * 4 * (size_t)latent_size(t), sizeof *t->moments);
     if (!t->moments) return tn_fail(err, TN_ENOMEM, "out of memory for the latents of %d pictures", n);
-    for (int i = 0; i < n; i++) {
-        if (encode_picture(t, c, &pictures[i], t->moments + (int64_t)i * 4 * latent_size(t), err)) return -1;
-        if (progress) progress(arg, i + 1, n);
-    }
-    if (!nn_all_finite(t->moments, n * 4 * latent_size(t)))
-        return tn_fail(err, TN_ENUMERIC, "the encoder gave numbers that are not finite");
     return 0;
 }
 
@@ -233,19 +226,32 @@ static void hash_data(nn_train *t) {
     tn_sha256_hex(&h, t->data_hash);
 }
 
+int nn_train_encode(nn_train *t, tn_ctx *c, const nn_image *pictures, void (*progress)(void *, int, int), void *arg,
+                    tn_err *err) {
+    for (int i = 0; i < t->npictures; i++) {
+        if (encode_picture(t, c, &pictures[i], t->moments + (int64_t)i * 4 * latent_size(t), err)) return -1;
+        if (progress) progress(arg, i + 1, t->npictures);
+    }
+    if (!nn_all_finite(t->moments, t->npictures * 4 * latent_size(t)))
+        return tn_fail(err, TN_ENUMERIC, "the encoder gave numbers that are not finite");
+    hash_data(t);
+    return 0;
+}
+
 int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_templates *templates,
                   const nn_image *pictures, int npictures, void (*progress)(void *, int, int), void *arg,
                   nn_train **out, tn_err *err) {
     nn_train *t = calloc(1, sizeof *t);
     if (!t) return tn_fail(err, TN_ENOMEM, "out of memory");
     t->model = m, t->cfg = cfg, t->texts = nn_text_cache_new();
+    int words = nn_tokenizer_get_facts(m->tokenizer).size;
     if (nn_schedule_init(&t->schedule, &m->schedule, err) || prepare_word(t, c->k, err) ||
-        prepare_sentences(t, templates, err) || prepare_pictures(t, c, pictures, npictures, progress, arg, err) ||
-        prepare_batch(t, err)) {
+        prepare_sentences(t, templates, err) || prepare_moments(t, npictures, err) || prepare_batch(t, err) ||
+        (pictures && nn_train_encode(t, c, pictures, progress, arg, err))) {
         nn_train_free(t);
+        nn_tokenizer_take_back(m->tokenizer, words);
         return -1;
     }
-    hash_data(t);
     *out = t;
     return 0;
 }
@@ -327,20 +333,51 @@ int64_t nn_train_steps_done(const nn_train *t) { return t->steps_done; }
 nn_word *nn_train_word(nn_train *t) { return &t->word; }
 const float *nn_train_vectors(const nn_train *t, int i) { return t->word.v + i * t->cfg->num_vectors * t->word.dim; }
 
-size_t nn_train_memory(nn_train *t, const tn_ctx *like, bool checkpoint) {
-    tn_ctx dry;
-    tn_ctx_init(&dry, like->k, like->threads);
-    dry.conv = like->conv;
-    tn_ctx_set_dry(&dry);
-    dry.checkpoint = checkpoint;
-    nn_inversion_batch b = batch_of(t);
-    for (int64_t i = 0; i < b.B; i++) memcpy(t->ids + i * t->L, t->sentences, (size_t)t->L * sizeof *t->ids); /* any will do */
-    double loss;
-    nn_inversion_gradient(&dry, t->model, &t->schedule, &t->word, &b, 1.0f, true, &loss, NULL);
-    size_t peak = tn_ctx_peak(&dry);
-    tn_ctx_free(&dry);
-    return peak;
+/* ---- memory ---- */
+
+static int dry_encoder(tn_ctx *c, void *arg, tn_err *err) {
+    const nn_train *t = arg;
+    int64_t S = t->cfg->resolution;
+    return nn_encode_image(c, t->model->vae, (float[]){0.0f}, 1, S, S, NULL, err);
 }
+
+int nn_train_measure_encoder(const nn_train *t, const tn_ctx *like, nn_need *out, tn_err *err) {
+    return nn_measure(like, t->model, dry_encoder, (void *)(uintptr_t)t, out, err);
+}
+
+/* Tokens before the first learned one. */
+static int64_t words_before(const nn_train *t, const int64_t *sentence) {
+    int64_t n = 0;
+    while (n < t->L && sentence[n] < t->model->text->cfg.vocab) n++;
+    return n;
+}
+
+/* The sentence that takes the most: what comes before the word is done once, what comes after it in every step. */
+static const int64_t *earliest_word(const nn_train *t) {
+    const int64_t *found = t->sentences;
+    for (int i = 1; i < t->nsentences; i++) {
+        const int64_t *s = t->sentences + i * t->L;
+        if (words_before(t, s) < words_before(t, found)) found = s;
+    }
+    return found;
+}
+
+static int dry_step(tn_ctx *c, void *arg, tn_err *err) {
+    const nn_train *t = arg;
+    nn_inversion_batch b = batch_of(t);
+    double loss;
+    const int64_t *sentence = earliest_word(t);
+    for (int64_t i = 0; i < b.B; i++) memcpy(t->ids + i * t->L, sentence, (size_t)t->L * sizeof *t->ids);
+    return nn_inversion_gradient(c, t->model, &t->schedule, (nn_word *)(uintptr_t)&t->word, &b, 1.0f, true, &loss, err);
+}
+
+int nn_train_measure(const nn_train *t, const tn_ctx *like, int64_t checkpoint, nn_need *out, tn_err *err) {
+    tn_ctx c = *like;
+    c.checkpoint = checkpoint;
+    return nn_measure(&c, t->model, dry_step, (void *)(uintptr_t)t, out, err);
+}
+
+size_t nn_train_kept(const nn_train *t) { return nn_text_cache_bytes(t->model->text, t->sentences, t->nsentences, t->L); }
 
 int nn_train_probe(nn_train *t, tn_ctx *c, double *seconds, tn_err *err) {
     nn_inversion_batch b = batch_of(t);

@@ -8,6 +8,7 @@
 
 #include "nn/image/image.h"
 #include "nn/inversion.h"
+#include "nn/memory.h"
 #include "nn/text/tokenizer.h"
 
 /* ---- learning rate ---- */
@@ -68,12 +69,16 @@ typedef struct nn_train_config {
 typedef struct nn_train nn_train;
 
 /* Prepares a run: adds the placeholders to the model's tokenizer, sets the initial vectors, encodes every sentence, and
- * passes every picture (and its mirror image) through the encoder once. `progress` may be NULL. *cfg, templates and the
- * model must outlive the run. TN_EUSAGE: a placeholder that is a word already, an initialiser that is unknown; and
- * whatever pictures bring. */
+ * passes every picture (and its mirror image) through the encoder once; with pictures NULL that is left to
+ * nn_train_encode. `progress` may be NULL. *cfg, templates and the model must outlive the run. TN_EUSAGE: a placeholder
+ * that is a word already, an initialiser that is unknown; and whatever pictures bring. A run that could not be opened
+ * leaves no placeholder in the tokenizer. */
 int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_templates *t, const nn_image *pictures,
                   int npictures, void (*progress)(void *arg, int done, int total), void *arg, nn_train **out,
                   tn_err *err);
+/* The encoder's part, for the npictures that nn_train_open was told of; then the run may be loaded and advanced. */
+int nn_train_encode(nn_train *t, tn_ctx *c, const nn_image *pictures, void (*progress)(void *arg, int done, int total),
+                    void *arg, tn_err *err);
 void nn_train_free(nn_train *t);
 
 typedef struct nn_train_step {
@@ -84,10 +89,13 @@ typedef struct nn_train_step {
 int nn_train_advance(nn_train *t, tn_ctx *c, nn_train_step *out, tn_err *err);
 int64_t nn_train_steps_done(const nn_train *t);
 nn_word *nn_train_word(nn_train *t);
-/* A dry run of one step: bytes of activations and workspaces, with and without checkpointing. */
-size_t nn_train_memory(nn_train *t, const tn_ctx *like, bool checkpoint);
+/* What one picture takes of the encoder, and one step of text encoder and UNet with c->checkpoint = checkpoint, by dry
+ * runs; and bytes that are kept from step to step. */
+int nn_train_measure_encoder(const nn_train *t, const tn_ctx *like, nn_need *out, tn_err *err);
+int nn_train_measure(const nn_train *t, const tn_ctx *like, int64_t checkpoint, nn_need *out, tn_err *err);
+size_t nn_train_kept(const nn_train *t);
 
-/* Seconds of one micro-step, by running the first one without keeping anything. */
+/* Seconds of one micro-step, by running the first one without keeping anything; before the pictures are encoded too. */
 int nn_train_probe(nn_train *t, tn_ctx *c, double *seconds, tn_err *err);
 
 /* The vectors of placeholder i: [num_vectors, width]. */

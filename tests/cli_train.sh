@@ -31,10 +31,14 @@ for isa in scalar avx2 avx512 neon; do
     status "$isa" '0|4' train "$T/$isa" --train-data-dir "$T/one" --max-train-steps 1 --isa $isa
     [ $got = 4 ] || same "$isa" "$T/b/$E" "$T/$isa/$E"
 done
-status "checkpointed blocks" 0 train "$T/memory" --max-train-steps 8 --memory 0.02
-same "checkpointed blocks" "$T/a/$E" "$T/memory/$E"
+for m in fast mid low 25M 0.01; do
+    status "--memory $m" '0|5' train "$T/memory$m" --max-train-steps 8 --memory $m
+    [ $got = 5 ] || same "--memory $m" "$T/a/$E" "$T/memory$m/$E"
+done
 status "too little memory" 5 train "$T/memory1" --max-train-steps 8 --memory 0.001
-gone "too little memory" "$T/memory1/$E"
+says "too little memory" "needs at least .* MiB"
+gone "too little memory" "$T/memory1"
+status "--memory that is none" 2 train "$T/memory1" --max-train-steps 8 --memory much
 
 # ---- killed and resumed ----
 

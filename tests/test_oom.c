@@ -130,7 +130,8 @@ static int learn(void *arg, tn_err *err) {
     tn_ctx_init(&c, NULL, 1);
     c.checkpoint = s->cfg.center_crop; /* any setting will do: both ways are walked */
     int r = nn_train_open(&c, s->model, &s->cfg, &s->templates, &s->picture, 1, NULL, NULL, &train, err);
-    if (!r) nn_train_memory(train, &c, false);
+    nn_need need;
+    if (!r) r = nn_train_measure(train, &c, 0, &need, err);
     if (!r) r = nn_train_advance(train, &c, &step, err);
     nn_train_free(train);
     tn_ctx_free(&c);

@@ -341,7 +341,7 @@ static int plan(job *j, int64_t group, tn_err *err) {
     size_t taken;
     char text[16];
     nn_model_rest(j->model); /* what is mapped by now is not the base */
-    j->base = tn_rss_now();
+    j->base = mem_base();
     if (gen_measure(&j->c, j->model, &r, &j->needs, err) ||
         mem_choose(&j->limit, NN_STREAM + 1, NN_LEAVE, bytes_of, j, " (lower --width and --height)", &way, &taken, err))
         return -1;

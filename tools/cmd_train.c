@@ -48,6 +48,10 @@ typedef struct job {
     nn_templates templates;
     pictures pics;
     nn_train *train;
+    nn_residency residency;
+    size_t base;             /* memory that the program has before it encodes and learns */
+    nn_need encoder, step;   /* what those two take */
+    gen_needs validation;
     char fingerprint[65];
     opt_progress progress;
     double mean_loss; /* running mean for the progress line */
@@ -163,13 +167,20 @@ static int resume(job *j, tn_err *err) {
     return 0;
 }
 
-static int validate(job *j, int64_t step, tn_err *err) {
-    nn_image images[64];
+static gen_request validation_request(const job *j) {
     const nn_word *w = nn_train_word(j->train);
     gen_request r = {.prompt = j->o.validation_prompt, .learned = w->v, .rows = w->rows, .steps = 25, .guidance = 7.5, .sampler = "ddim",
-                     .seed = j->cfg.seed, .count = j->o.validation_images, .rules = j->cfg.rules};
-    if (gen_pictures(&j->c, j->model, &r, images, err)) return tn_fail_in(err, "validation");
-    int bad = 0;
+                     .seed = j->cfg.seed, .count = j->o.validation_images, .rules = j->cfg.rules,
+                     .residency = j->residency == NN_STREAM ? NN_STREAM : NN_LEAVE};
+    return r;
+}
+
+static int validate(job *j, int64_t step, tn_err *err) {
+    nn_image images[64];
+    gen_request r = validation_request(j);
+    int bad = gen_pictures(&j->c, j->model, &r, images, err);
+    nn_memory_part(&j->c, j->model, j->residency, &j->step);
+    if (bad) return tn_fail_in(err, "validation");
     for (int64_t i = 0; i < r.count; i++) {
         char name[64], path[4096];
         snprintf(name, sizeof name, "val-step%06" PRId64 "-%" PRId64 ".png", step, i);
@@ -182,44 +193,56 @@ static int validate(job *j, int64_t step, tn_err *err) {
 
 /* ---- the plan ---- */
 
-static double gib(size_t bytes) { return (double)bytes / (1024.0 * 1024.0 * 1024.0); }
+/* The ways to run, the fastest first. Weights that are read again cost a few hundredths of a step; blocks that run again, a
+ * third of one, the large ones less: so they run again in the order of their sizes, from 2^LARGEST elements on. */
+enum { STAY, STREAM, AGAIN, LARGEST = 24, WAYS = AGAIN + LARGEST + 1 };
 
-static size_t weight_bytes(const nn_model *m) {
-    const nn_params *parts[] = {&m->text->weights.params, nn_unet_params(m->unet), nn_vae_params(m->vae)};
-    size_t sum = 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        for (int k = 0; k < parts[i]->n; k++) {
-            const tn_tensor *t = parts[i]->p[k].t;
-            sum += (size_t)tn_numel(t) * tn_dtype_size(t->dtype);
-        }
-    }
-    return sum;
+static nn_residency residency_of(int way) { return way == STAY ? NN_STAY : NN_STREAM; }
+static int64_t checkpoint_of(int way) { return way < AGAIN ? 0 : (int64_t)1 << (LARGEST - (way - AGAIN)); }
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* The three parts follow each other, and each begins with what the one before took given back. */
+static int bytes_of(void *arg, int way, size_t *out, tn_err *err) {
+    job *j = arg;
+    if (nn_train_measure(j->train, &j->c, checkpoint_of(way), &j->step, err)) return -1;
+    nn_residency r = residency_of(way);
+    size_t most = larger(nn_need_bytes(&j->encoder, r), nn_need_bytes(&j->step, r));
+    if (j->o.validation_prompt) most = larger(most, gen_bytes(&j->validation, r == NN_STREAM ? NN_STREAM : NN_LEAVE));
+    *out = j->base + nn_train_kept(j->train) + most;
+    return 0;
 }
 
-/* Chooses the fastest way that fits --memory: kept activations, or blocks that run again in backward. What the encoder took for
- * the pictures counts too, though it is given back here. */
 static int plan(job *j, tn_err *err) {
-    size_t weights = weight_bytes(j->model), encoder = tn_ctx_peak(&j->c);
-    size_t kept = nn_train_memory(j->train, &j->c, false), again = nn_train_memory(j->train, &j->c, true);
-    tn_ctx_free(&j->c);
-    double limit = j->o.memory, seconds;
-    j->c.checkpoint = limit > 0.0 && gib(weights + kept) > limit;
-    size_t step = j->c.checkpoint ? again : kept, need = weights + (step > encoder ? step : encoder);
-    if (limit > 0.0 && gib(need) > limit) {
-        return tn_fail(err, TN_ENOMEM,
-                       "--memory %.9g GiB: this run needs at least %.2f GiB (lower --resolution or --train-batch-size)",
-                       limit, gib(need));
-    }
-    if (nn_train_probe(j->train, &j->c, &seconds, err)) return -1;
-    seconds *= (double)j->cfg.accumulate;
-    double total = seconds * (double)(j->cfg.steps - nn_train_steps_done(j->train));
+    int way;
+    size_t taken;
+    char total[16], weights[16], step[16], encoder[16];
+    gen_request r = validation_request(j);
+    nn_model_rest(j->model); /* what is mapped by now is not the base */
+    j->base = mem_base();
+    if (nn_train_measure_encoder(j->train, &j->c, &j->encoder, err)) return -1;
+    if (j->o.validation_prompt && gen_measure(&j->c, j->model, &r, &j->validation, err)) return -1;
+    if (mem_choose(&j->o.limit, WAYS, STREAM, bytes_of, j, " (lower --resolution or --train-batch-size)", &way, &taken, err)) return -1;
+    j->residency = residency_of(way), j->c.checkpoint = checkpoint_of(way);
+    if (nn_train_measure(j->train, &j->c, j->c.checkpoint, &j->step, err)) return -1;
     opt_note(&j->o.common,
              "plan: %" PRId64 " steps of %" PRId64 " x %" PRId64 " pictures at %" PRId64 "x%" PRId64 ", seed %" PRIu64,
              j->cfg.steps, j->cfg.accumulate, j->cfg.batch, j->cfg.resolution, j->cfg.resolution, j->cfg.seed);
-    opt_note(&j->o.common,
-             "      memory %.2f GiB (weights %.2f, %s activations %.2f, encoder %.2f), %.3g s a step, %.3g %s in all",
-             gib(need), gib(weights), j->c.checkpoint ? "checkpointed" : "kept", gib(step), gib(encoder), seconds,
-             total < 6000 ? total / 60 : total / 3600, total < 6000 ? "minutes" : "hours");
+    opt_note(&j->o.common, "      memory %s: weights %s%s, activations %s%s, encoder %s", mem_text(total, taken),
+             mem_text(weights, way == STAY ? j->step.weights : j->step.part), way == STAY ? "" : " at a time",
+             mem_text(step, j->step.step + j->step.block), j->c.checkpoint == 1 ? " (blocks run again in backward)"
+             : j->c.checkpoint ? " (large blocks run again in backward)" : "", mem_text(encoder, j->encoder.step));
+    return 0;
+}
+
+/* How long it will take, by a first step that is not kept. */
+static int estimate(job *j, tn_err *err) {
+    double seconds;
+    nn_memory_part(&j->c, j->model, j->residency, &j->step);
+    if (nn_train_probe(j->train, &j->c, &seconds, err)) return -1;
+    seconds *= (double)j->cfg.accumulate;
+    double total = seconds * (double)(j->cfg.steps - nn_train_steps_done(j->train));
+    opt_note(&j->o.common, "      %.3g s a step, %.3g %s in all", seconds, total < 6000 ? total / 60 : total / 3600, total < 6000 ? "minutes" : "hours");
     if (total > 7200 && strcmp(j->o.preset, "quick") != 0) {
         opt_note(&j->o.common, "      --preset quick learns a word in a fraction of that");
     }
@@ -229,9 +252,9 @@ static int plan(job *j, tn_err *err) {
 /* ---- the loop ---- */
 
 static int after_step(job *j, const nn_train_step *s, tn_err *err) {
-    char extra[120];
+    char extra[120], memory[16];
     j->mean_loss += (s->loss - j->mean_loss) * (s->step == 1 ? 1.0 : 0.05);
-    snprintf(extra, sizeof extra, "loss %.4f, lr %.3g, %.2f GiB", j->mean_loss, s->lr, gib(tn_rss_now()));
+    snprintf(extra, sizeof extra, "loss %.4f, lr %.3g, %s", j->mean_loss, s->lr, mem_text(memory, tn_rss_now()));
     opt_progress_step(&j->progress, s->step, extra);
     if (log_step(j, s, err)) return -1;
     if (j->o.save_steps && s->step % j->o.save_steps == 0) {
@@ -279,15 +302,26 @@ static int load_inputs(job *j, tn_err *err) {
     return nn_model_fingerprint(j->model, j->fingerprint, err);
 }
 
+/* Every picture through the autoencoder, which is not needed after that. */
+static int encode(job *j, tn_err *err) {
+    nn_memory_part(&j->c, j->model, j->residency, &j->encoder);
+    opt_progress_start(&j->progress, &j->o.common, "Encoding", j->pics.n, 0);
+    int r = nn_train_encode(j->train, &j->c, j->pics.image, on_picture, j, err);
+    nn_model_rest(j->model);
+    tn_ctx_free(&j->c);
+    return r;
+}
+
 static int train(job *j, tn_err *err) {
     if (load_inputs(j, err) || choose_seed(j, err)) return -1;
-    opt_progress_start(&j->progress, &j->o.common, "Encoding", j->pics.n, 0);
-    if (nn_train_open(&j->c, j->model, &j->cfg, &j->templates, j->pics.image, j->pics.n, on_picture, j, &j->train, err)) return -1;
-    if (j->o.dry_run) return plan(j, err);
-    if (tn_make_dirs(j->o.output, err) || resume(j, err) || plan(j, err) || store_run(j, err)) return -1;
+    if (nn_train_open(&j->c, j->model, &j->cfg, &j->templates, NULL, j->pics.n, NULL, NULL, &j->train, err) || plan(j, err)) return -1;
+    if (j->o.dry_run) return estimate(j, err);
+    if (tn_make_dirs(j->o.output, err) || encode(j, err) || resume(j, err) || estimate(j, err) || store_run(j, err)) return -1;
     int r = loop(j, err);
     if (r == 1) opt_note(&j->o.common, "\nstopped after step %" PRId64 "; the same command with --resume goes on", nn_train_steps_done(j->train));
     if (r) return r;
+    char text[16];
+    if (j->o.common.verbose) opt_note(&j->o.common, "memory taken: %s", mem_text(text, tn_rss_peak()));
     return save_words(j, "learned_embeds.safetensors", err);
 }
 

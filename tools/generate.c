@@ -209,7 +209,11 @@ static int dry_text(tn_ctx *c, void *arg, tn_err *err) {
     return nn_encode_text(c, g->m->text, (int64_t[]){0}, g->guided ? 2 : 1, g->L, g->r->learned, g->r->rows, NULL, err);
 }
 
-static int dry_unet(tn_ctx *c, void *arg, tn_err *err) { return sample(c, arg, ((gen_run *)arg)->batch, err); }
+static int dry_unet(tn_ctx *c, void *arg, tn_err *err) {
+    gen_run g = *(const gen_run *)arg;
+    g.cond = g.uncond = (float[]){0.0f};
+    return sample(c, &g, g.batch, err);
+}
 
 static int dry_vae(tn_ctx *c, void *arg, tn_err *err) {
     const gen_run *g = arg;

@@ -23,6 +23,10 @@ int mem_parse(const char *text, mem_limit *out, tn_err *err);
 int mem_choose(const mem_limit *limit, int n, int mid, int (*bytes)(void *arg, int way, size_t *out, tn_err *err),
                void *arg, const char *advice, int *way, size_t *taken, tn_err *err);
 
+/* What the process has now and will have besides what a plan counts: code that did not run yet, the threads' stacks, the
+ * rest of the last huge pages. */
+size_t mem_base(void);
+
 /* "3.21 GiB" or, where that is small, "15.2 MiB" into out[16], which it returns. */
 const char *mem_text(char *out, size_t bytes);
 

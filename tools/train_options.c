@@ -43,7 +43,7 @@ const opt_row train_rows[TRAIN_NROWS] = {
     {"validation-prompt", OPT_TEXT, AT(validation_prompt), 0, 0, "TEXT", "generate pictures of this prompt while training"},
     {"validation-steps", OPT_INT, AT(validation_steps), 1, 10000000, "N", "every N steps (default 100)"},
     {"num-validation-images", OPT_INT, AT(validation_images), 1, 64, "N", "how many (default 4)"},
-    {"memory,max-ram", OPT_NUMBER, AT(memory), 0, 1e6, "GIB", "stay below this much memory; never changes the result"},
+    {"memory,max-ram", OPT_TEXT, AT(memory), 0, 0, MEM_META, MEM_HELP},
     {"dry-run", OPT_FLAG, AT(dry_run), 0, 0, NULL, "print the plan (memory, time) and stop"},
     {"push-to-hub", OPT_IGNORED, 0, 0, 0, NULL, "nothing is uploaded"},
     {"report-to", OPT_IGNORED, 0, 0, 0, "NAME", "the log is OUTPUT/log.jsonl"},
@@ -112,6 +112,7 @@ int train_options_parse(int argc, char **argv, train_options *o, tn_err *err) {
     if (r) return r;
     apply_preset(given, o);
     if (o->resume_from) o->resume = true;
+    if (mem_parse(o->memory, &o->limit, err)) return -1;
     return check(o, err);
 }
 

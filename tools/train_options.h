@@ -3,15 +3,17 @@
 #define TOOLS_TRAIN_OPTIONS_H
 
 #include "nn/train.h"
+#include "tools/memory.h"
 #include "tools/opt.h"
 
 typedef struct train_options {
     opt_common common;
     const char *model, *data, *output, *preset, *template_file, *property, *learning_rate, *lr_scheduler, *tokenizer_mode;
-    const char *resume_from, *validation_prompt, *reg_kind;
+    const char *resume_from, *validation_prompt, *reg_kind, *memory;
+    mem_limit limit;
     opt_list placeholder, initializer;
     int64_t num_vectors, resolution, batch, accumulate, steps, warmup, checkpointing_steps, save_steps, validation_steps, validation_images, seed;
-    double beta1, beta2, epsilon, weight_decay, clip_norm, clip_value, reg_weight, memory;
+    double beta1, beta2, epsilon, weight_decay, clip_norm, clip_value, reg_weight;
     bool scale_lr, center_crop, flip, no_flip, posterior_mean, resume, dry_run;
 } train_options;
 

@@ -53,6 +53,8 @@ tn_tensor *nn_text_encode(tn_ctx *c, const nn_text_model *m, tn_tensor *rows, co
 typedef struct nn_text_cache nn_text_cache;
 nn_text_cache *nn_text_cache_new(void); /* NULL where there is no memory: then nothing is kept */
 void nn_text_cache_free(nn_text_cache *cache);
+/* Bytes that a cache keeps at most after n texts [n,L]. */
+size_t nn_text_cache_bytes(const nn_text_model *m, const int64_t *ids, int64_t n, int64_t L);
 tn_tensor *nn_text_encode_cached(tn_ctx *c, const nn_text_model *m, nn_text_cache *cache, const int64_t *ids, int64_t B,
                                  int64_t L, tn_tensor *learned);
 /* last hidden state at the end token -> [B,C]; the position follows from the ids as transformers chooses it */

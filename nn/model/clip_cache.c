@@ -98,6 +98,16 @@ static int64_t first_learned(const nn_text_model *m, const int64_t *ids, int64_t
     return first;
 }
 
+size_t nn_text_cache_bytes(const nn_text_model *m, const int64_t *ids, int64_t n, int64_t L) {
+    size_t row = (size_t)(arrays_of(m) * m->cfg.t.width) * sizeof(float) + sizeof *ids, all = 0, most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        size_t bytes = (size_t)first_learned(m, ids + i * L, 1, L) * row;
+        all += bytes;
+        if (bytes > most) most = bytes;
+    }
+    return n <= ENTRIES ? all : ENTRIES * most;
+}
+
 tn_tensor *nn_text_encode_cached(tn_ctx *c, const nn_text_model *m, nn_text_cache *cache, const int64_t *ids, int64_t B,
                                  int64_t L, tn_tensor *learned) {
     int64_t n = first_learned(m, ids, B, L), arrays = arrays_of(m), size = n * m->cfg.t.width;

@@ -86,6 +86,14 @@ int nn_bpe_add_token(nn_bpe *b, const char *text, tn_err *err) {
     return 0;
 }
 
+void nn_bpe_truncate(nn_bpe *b, int n) {
+    bool overrun = false;
+    while (b->n_tokens > n) free(b->token[--b->n_tokens].text);
+    tn_strmap_clear(&b->by_text);
+    for (int i = 0; i < n && !overrun; i++) tn_strmap_put(&b->by_text, b->token[i].text, &b->token[i], &overrun);
+    TN_REQUIRE(!overrun); /* they were all there before, and more */
+}
+
 int32_t nn_bpe_find(const nn_bpe *b, const char *text) {
     const nn_token *t = b->n_tokens ? tn_strmap_get(&b->by_text, text) : NULL;
     return t ? t->id : -1;

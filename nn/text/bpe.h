@@ -50,6 +50,7 @@ int nn_bpe_init(nn_bpe *b, size_t max_merges);
 void nn_bpe_free(nn_bpe *b);
 /* Gives the next id to text, which must be new. -1: TN_ENOMEM, or TN_EINPUT where the text is there. */
 int nn_bpe_add_token(nn_bpe *b, const char *text, tn_err *err);
+void nn_bpe_truncate(nn_bpe *b, int n); /* forgets all tokens but the first n; none of a merge */
 int32_t nn_bpe_find(const nn_bpe *b, const char *text); /* -1 where absent */
 /* The next merge in rank. -1 with what is wrong with it (unknown token, repeated). */
 int nn_bpe_add_merge(nn_bpe *b, const char *left, const char *right, tn_err *err);

@@ -295,3 +295,14 @@ int nn_tokenizer_add(nn_tokenizer *tok, const char *name, int n_vectors, int32_t
     *first_id = first;
     return 0;
 }
+
+void nn_tokenizer_take_back(nn_tokenizer *tok, int size) {
+    TN_REQUIRE(size >= tok->file_size);
+    if (size >= tok->bpe.n_tokens) return;
+    int kept = 0;
+    for (int i = 0; i < tok->n_added; i++) {
+        if (tok->added[i].id < size) tok->added[kept++] = tok->added[i];
+    }
+    tok->n_added = kept;
+    nn_bpe_truncate(&tok->bpe, size);
+}

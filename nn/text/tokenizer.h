@@ -1,7 +1,7 @@
 /* The byte-level BPE tokenizer of CLIP, with placeholder tokens.
  *
  * Sennrich et al. 2016 (arXiv:1508.07909) for the merging, openai/CLIP simple_tokenizer.py and the CLIPTokenizer of
- * transformers for everything around it. Only nn_tokenizer_add changes a tokenizer; encoding is thread-safe. */
+ * transformers for everything around it. Only nn_tokenizer_add and nn_tokenizer_take_back change a tokenizer; encoding is thread-safe. */
 #ifndef NN_TEXT_TOKENIZER_H
 #define NN_TEXT_TOKENIZER_H
 
@@ -46,6 +46,9 @@ int32_t nn_tokenizer_word(const nn_tokenizer *tok, const char *word);
  * case-sensitive. TN_EUSAGE for a name that is empty, not UTF-8, has white space or control characters, or is a token
  * already. */
 int nn_tokenizer_add(nn_tokenizer *tok, const char *name, int n_vectors, int32_t *first_id, tn_err *err);
+
+/* Takes back what nn_tokenizer_add added since the tokenizer had `size` tokens (nn_tokenizer_get_facts). */
+void nn_tokenizer_take_back(nn_tokenizer *tok, int size);
 
 /* A word of a prompt that is more than one token. */
 typedef struct nn_split_word {

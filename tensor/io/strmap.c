@@ -36,6 +36,10 @@ void tn_strmap_free(tn_strmap *m) {
     m->slot = NULL, m->mask = 0;
 }
 
+void tn_strmap_clear(tn_strmap *m) {
+    if (m->slot) memset(m->slot, 0, (m->mask + 1) * sizeof *m->slot);
+}
+
 /* The slot that holds the key, or the free one where it belongs; NULL where neither is among the first MAX_PROBES. */
 static struct tn_strslot *seek(const tn_strmap *m, const char *key, uint64_t hash) {
     size_t i = (size_t)hash & m->mask;
