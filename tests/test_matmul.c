@@ -205,7 +205,8 @@ static void try_matmul(test_state *t, k_matmul p, int bias) {
 
 static void matmul_cases(test_state *t) {
     static const int shape[][3] = {{1, 1, 1},   {1, 40, 33},  {14, 32, 16}, {15, 33, 17}, {13, 31, 520},
-                                   {77, 65, 9}, {30, 100, 5}, {7, 16, 0},   {2, 350, 20}, {1100, 3, 4}};
+                                   {77, 65, 9}, {30, 100, 5}, {7, 16, 0},   {2, 350, 20}, {1100, 3, 4},
+                                   {20, 90, 530}, {1, 150, 200}, {17, 40, 1021}}; /* the last: rows 4 KB apart */
     for (size_t s = 0; s < sizeof shape / sizeof shape[0]; s++)
         for (int f = 0; f < 4; f++) {
             k_matmul p = {0};
@@ -220,29 +221,35 @@ static void matmul_cases(test_state *t) {
     try_matmul(t, p, 1);
 }
 
-/* An element is one chain of fmaf over ascending k, then the bias, then the old value: bit for bit. */
-static void matmul_order(test_state *t) {
-    enum { M = 5, N = 37, K = 700 };
+/* An element is one chain of fmaf over ascending k, then the bias, the addend, and the old value: bit for bit. B lies as it
+ * is or transposed; then few rows and more rows go different ways. */
+static void order_case(test_state *t, int64_t M, int b_trans) {
+    enum { N = 37, K = 700 };
     float *a = random_buffer(M * K), *b = random_buffer(K * N), *c = random_buffer(M * N), *v = random_buffer(N);
+    float *add = random_buffer(M * N);
     for (int s = 0; s < n_sets; s++) {
-        k_matmul p = {0};
         float *out = copy_buffer(c, M * N);
-        p.M = M, p.N = N, p.K = K, p.batch = 1, p.A = a, p.lda = K, p.B = b, p.ldb = N, p.C = out, p.ldc = N;
-        p.bias = v, p.acc = 1, p.threads = 1;
+        k_matmul p = {.M = M, .N = N, .K = K, .batch = 1, .A = a, .lda = K, .B = b, .ldb = b_trans ? K : N, .b_trans = b_trans,
+                      .C = out, .ldc = N, .bias = v, .add = add, .acc = 1, .threads = 1};
         void *block;
         p.scratch = scratch_of(sets[s]->matmul_scratch(&p), &block);
         sets[s]->matmul(&p);
         int wrong = 0;
-        for (int i = 0; i < M * N; i++) {
+        for (int64_t i = 0; i < M * N; i++) {
             float x = 0;
-            for (int k = 0; k < K; k++) x = fmaf(a[i / N * K + k], b[k * N + i % N], x);
+            for (int64_t k = 0; k < K; k++) x = fmaf(a[i / N * K + k], b[b_trans ? i % N * K + k : k * N + i % N], x);
             x = x + v[i % N];
+            x = x + add[i];
             wrong += x + c[i] != out[i];
         }
-        CHECKF(t, !wrong, "%s: %d elements are not the chain", sets[s]->name, wrong);
+        CHECKF(t, !wrong, "%s: M %d, %s: %d elements are not the chain", sets[s]->name, (int)M, b_trans ? "NT" : "NN", wrong);
         free(block), release(out);
     }
-    release(a), release(b), release(c), release(v);
+    release(a), release(b), release(c), release(v), release(add);
+}
+
+static void matmul_order(test_state *t) {
+    for (int b_trans = 0; b_trans < 2; b_trans++) order_case(t, 1, b_trans), order_case(t, 5, b_trans), order_case(t, 20, b_trans);
 }
 
 /* ---- convolution ---- */
