@@ -17,6 +17,7 @@ enum {
     NC = 320,
     MB = 1024, /* rows that one packed block of B serves */
     GROUP = 4, /* panels of A that share a panel of B while it is in the first-level cache */
+    STREAM = 6 << 20, /* elements of C, 24 MB, that leave no room in a third-level cache */
     TILE = GEMM_ROWS * GEMM_COLS
 };
 
@@ -44,14 +45,16 @@ enum {
 #define ROWS_14(X) ROWS_13(X) X(13)
 
 /* What a tile is called with: element (i, k) of A at a[i * row + k * step], a panel of B, where the sums come from (NULL:
- * zero), rows of GEMM_COLS, and where they go, rows of ld. With `lies`, B is read there, in rows that are b_step bytes apart,
- * and packed on the way: under the multiply-adds of one tile, packing costs next to nothing. */
+ * zero), rows of GEMM_COLS, what is added to each row of them (NULL: nothing), and where they go, rows of ld. With `lies`, B
+ * is read there, in rows that are b_step bytes apart, and packed on the way: under the multiply-adds of one tile packing
+ * costs next to nothing. */
 typedef struct tile_job {
     int64_t kc, row, step, ld, b_step;
-    const float *a, *b, *from;
+    const float *a, *b, *from, *bias;
     float *pack, *to;
     const char *lies;
     tn_dtype b_type;
+    int stream; /* `to` is C, and C is larger than the caches */
     int narrow; /* at most V_LANES columns, of a tile of two vectors: half of the work, and as fast a step */
 } tile_job;
 
@@ -68,8 +71,15 @@ enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 
         WIDE(d##i = v_fma(s, b1, d##i);) \
     }
 #define FINISH(i) \
-    v_store(to + i * q->ld, c##i); \
-    WIDE(if (!q->narrow) v_store(to + i * q->ld + V_LANES, d##i);)
+    c##i = v_add(c##i, bias0); \
+    WIDE(d##i = v_add(d##i, bias1);) \
+    if (q->stream) { \
+        v_stream(to + i * q->ld, c##i); \
+        WIDE(v_stream(to + i * q->ld + V_LANES, d##i);) \
+    } else { \
+        v_store(to + i * q->ld, c##i); \
+        WIDE(if (!q->narrow) v_store(to + i * q->ld + V_LANES, d##i);) \
+    }
 
 /* The macros keep each row of the tile in variables of its own: arrays would go through memory. */
 #define DEFINE_TILE(h) \
@@ -100,6 +110,8 @@ enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 
             WIDE(v16 b1 = v_load(b + V_LANES);) \
             ROWS_##h(STEP) \
         } \
+        v16 bias0 = q->bias ? v_load(q->bias) : v_set1(-0.0f); /* x + -0 is x for every x */ \
+        WIDE(v16 bias1 = q->bias ? v_load(q->bias + V_LANES) : bias0;) \
         ROWS_##h(FINISH) \
     }
 
@@ -140,7 +152,7 @@ typedef struct plan {
     int64_t m_tasks, n_tasks, n_panels;
     int64_t lda; /* of packed A */
     int64_t b_size, a_size, t_size; /* of a worker's scratch, in floats */
-    int in_place, threads;
+    int in_place, stream, threads;
 } plan;
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -166,6 +178,9 @@ static plan make_plan(const gemm *g) {
     q.n_panels = ceil_div(g->N, GEMM_COLS);
     /* rows that are a multiple of 2 KB apart would fall into two sets of the first-level cache */
     q.in_place = g->A.type == TN_F32 && !g->A.trans && g->A.ld % 512 != 0;
+    /* what does not stay in a cache until it is read is not brought into it to be written */
+    q.stream = g->batch * g->M * g->N > STREAM && !g->acc && !g->turned && (uintptr_t)g->C % 64 == 0 && g->ldc % 16 == 0 &&
+               g->c_step % 16 == 0;
     int64_t m0 = ceil_div(g->M, MB), n0 = ceil_div(g->N, NC), most = q.threads == 1 ? 1 : 2 * (int64_t)q.threads;
     q.m_tasks = m0, q.n_tasks = n0;
     for (int64_t m = m0; m < m0 + most && m <= g->M; m++)
@@ -190,11 +205,12 @@ size_t K(gemm_scratch)(const gemm *g) {
 /* ---- writing a tile ---- */
 
 /* C = x (+ add) (+ C) for `lanes` elements from `at`. */
-static void write_lanes(const gemm *g, int64_t at, v16 x, int64_t lanes) {
+static void write_lanes(const gemm *g, int stream, int64_t at, v16 x, int64_t lanes) {
     float *c = g->C + at;
     if (lanes == V_LANES) {
         if (g->add) x = v_add(x, v_load(g->add + at));
-        v_store(c, g->acc ? v_add(x, v_load(c)) : x);
+        if (stream) v_stream(c, x);
+        else v_store(c, g->acc ? v_add(x, v_load(c)) : x);
     } else {
         if (g->add) x = v_add(x, v_loadn(g->add + at, lanes));
         v_storen(c, g->acc ? v_add(x, v_loadn(c, lanes)) : x, lanes);
@@ -204,7 +220,7 @@ static void write_lanes(const gemm *g, int64_t at, v16 x, int64_t lanes) {
 /* The tile of rows x cols elements from (m, n) of batch b. What a layer adds to the product is added here, while the tile
  * is in the first-level cache: no pass over C of its own. Where C lies transposed the tile is turned in registers, and its
  * columns become pieces of rows. */
-static void write_tile(const gemm *g, int64_t b, int64_t m, int64_t n, int64_t rows, int64_t cols, const float *t) {
+static void write_tile(const gemm *g, int stream, int64_t b, int64_t m, int64_t n, int64_t rows, int64_t cols, const float *t) {
     for (int64_t j = 0; j < cols; j += V_LANES) {
         int64_t lanes = min64(cols - j, V_LANES), at = b * g->c_step;
         v16 r[16], bias = v_zero();
@@ -216,9 +232,9 @@ static void write_tile(const gemm *g, int64_t b, int64_t m, int64_t n, int64_t r
         }
         if (g->turned) {
             v_transpose_rows(r, rows);
-            for (int64_t l = 0; l < lanes; l++) write_lanes(g, at + (n + j + l) * g->ldc + m, r[l], rows);
+            for (int64_t l = 0; l < lanes; l++) write_lanes(g, stream, at + (n + j + l) * g->ldc + m, r[l], rows);
         } else {
-            for (int64_t i = 0; i < rows; i++) write_lanes(g, at + (m + i) * g->ldc + n + j, r[i], lanes);
+            for (int64_t i = 0; i < rows; i++) write_lanes(g, stream, at + (m + i) * g->ldc + n + j, r[i], lanes);
         }
     }
 }
@@ -244,12 +260,17 @@ typedef struct task {
     float *A, *B, *T;
 } task;
 
+static void widen_bias(const gemm *g, int64_t n, float *dst) {
+    for (int64_t j = 0; j < GEMM_COLS; j += V_LANES) v_store(dst + j, v_load_typed(g->bias, g->bias_type, n + j));
+}
+
 /* Panels p0..p1 of A against all columns of the packed block of B. T holds the resting chains, tile after tile in the order
  * in which they are met. */
 static void run_group(const job *w, const task *s, int64_t p0, int64_t p1, int64_t k0, float *T) {
     const gemm *g = w->g;
     int64_t kc = min64(w->q.kc, g->K - k0), m0 = s->m0 + p0 * s->height, lda = w->q.in_place ? g->A.ld : w->q.lda;
-    int last = k0 + kc >= g->K, plain = !g->bias && !g->add && !g->acc && !g->turned;
+    int last = k0 + kc >= g->K, plain = !(g->bias && g->bias_rows) && !g->add && !g->acc && !g->turned;
+    float bias[GEMM_COLS];
     const float *a = s->A;
     if (w->q.in_place) a = (const float *)g->A.base + s->b * g->A.step + m0 * lda + k0;
     else K(pack_a)(&g->A, s->b, m0, min64(p1 * s->height, s->rows) - p0 * s->height, k0, kc, s->A, lda);
@@ -262,11 +283,14 @@ static void run_group(const job *w, const task *s, int64_t p0, int64_t p1, int64
             int direct = last && plain && n == GEMM_COLS;
             q.a = a + (p - p0) * s->height * q.row, q.b = q.pack = s->B + j * kc, q.narrow = n <= V_LANES;
             q.lies = p == 0 && !g->B.trans && n == GEMM_COLS ? B + j * size : NULL;
+            q.bias = direct && g->bias ? bias : NULL;
+            if (q.bias && p == p0) widen_bias(g, s->n0 + j, bias);
             q.from = k0 ? T : NULL;
             q.to = direct ? g->C + s->b * g->c_step + m * g->ldc + s->n0 + j : T, q.ld = direct ? g->ldc : GEMM_COLS;
-            if (last) fetch_tile(g, s->b, m, s->n0 + j, h, n);
+            q.stream = direct && w->q.stream;
+            if (last && !w->q.stream) fetch_tile(g, s->b, m, s->n0 + j, h, n);
             tile_of_height[h](&q);
-            if (last && !direct) write_tile(g, s->b, m, s->n0 + j, h, n, T);
+            if (last && !direct) write_tile(g, w->q.stream, s->b, m, s->n0 + j, h, n, T);
             if (g->K > w->q.kc) T += TILE;
         }
 }
@@ -290,6 +314,7 @@ static void run_task(void *arg, int64_t index, int worker) {
         for (int64_t p = 0; p < s.panels; p += GROUP)
             run_group(w, &s, p, min64(p + GROUP, s.panels), k0, g->K > q->kc ? s.T + p * GEMM_ROWS * q->nc : s.T);
     }
+    if (q->stream) v_stream_end();
 }
 
 void K(gemm)(const gemm *g) {

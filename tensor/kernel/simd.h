@@ -24,7 +24,8 @@
  *   x is 0, NaN, or of size 2^-60..2^60. It wants n as a float.
  *   v_transpose: 16 vectors as a 16x16 matrix, in place. v_transpose_rows: only the first `rows` vectors matter; in the
  *   result, lanes beyond `rows` may be anything.
- *   Loads and stores need the alignment of their element only. */
+ *   Loads and stores need the alignment of their element only. v_stream stores past the caches, to an address that is a
+ *   multiple of 64; v_stream_end after the last of them, before another thread may read. */
 #ifndef TN_SIMD_H
 #define TN_SIMD_H
 
@@ -86,6 +87,8 @@ typedef __mmask16 v16m;
 static inline v16m v_first(int64_t n) { return (v16m)((1u << n) - 1u); }
 static inline v16 v_load(const float *p) { return _mm512_loadu_ps(p); }
 static inline void v_store(float *p, v16 a) { _mm512_storeu_ps(p, a); }
+static inline void v_stream(float *p, v16 a) { _mm512_stream_ps(p, a); }
+static inline void v_stream_end(void) { _mm_sfence(); }
 static inline v16 v_loadn(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(v_first(n), p); }
 static inline void v_storen(float *p, v16 a, int64_t n) { _mm512_mask_storeu_ps(p, v_first(n), a); }
 static inline v16m v_span(int64_t lo, int64_t hi) { return (v16m)(v_first(hi) & ~v_first(lo)); }
@@ -204,6 +207,8 @@ static inline v16m v_first(int64_t n) {
 }
 static inline v16 v_load(const float *p) { V_TWO(v16, _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)); }
 static inline void v_store(float *p, v16 x) { _mm256_storeu_ps(p, x.a), _mm256_storeu_ps(p + 8, x.b); }
+static inline void v_stream(float *p, v16 x) { _mm256_stream_ps(p, x.a), _mm256_stream_ps(p + 8, x.b); }
+static inline void v_stream_end(void) { _mm_sfence(); }
 static inline v16 v_loadn(const float *p, int64_t n) {
     v16m m = v_first(n);
     V_TWO(v16, _mm256_maskload_ps(p, _mm256_castps_si256(m.a)), _mm256_maskload_ps(p + 8, _mm256_castps_si256(m.b)));
@@ -614,6 +619,11 @@ static inline void v_prefetch_l2(uintptr_t address) {
     (void)address;
 #endif
 }
+
+#if defined(TN_ISA_neon) || defined(TN_ISA_scalar)
+static inline void v_stream(float *p, v16 x) { v_store(p, x); }
+static inline void v_stream_end(void) {}
+#endif
 
 static inline v16m v_gt(v16 a, v16 b) { return v_lt(b, a); }
 static inline v16m v_ge(v16 a, v16 b) { return v_le(b, a); }
