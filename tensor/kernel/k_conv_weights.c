@@ -4,15 +4,26 @@
  * read from anywhere: from the image itself, between zeros for the padding. So for each tap (i, j) a tile takes
  * CONV_ROWS channels x CONV_VECS vectors of outputs, and the taps differ in where they start to read.
  *
- *   task   OB outputs x CB channels x all taps, over all pixels
- *   block  KC pixels: some rows of the grid, or some small images. The turned dy of OB outputs (128 KB), the padded rows of CB
- *          channels (110 KB) and the resting chains of 3x3 windows (320 KB) stay in a second-level cache of 1 MB
+ *   task   some outputs x some channels x all taps, over all pixels
+ *   block  KC pixels: some rows of the grid, or some small images. The turned dy (128 KB: 128 outputs, more where the grid is small),
+ *          the padded rows of the channels (70 of 3x3: 110 KB) and the resting chains (320 KB) stay in a second-level cache of 1 MB
  *
- * Between blocks the chains rest in the worker's scratch. */
+ * Between blocks the chains rest in the worker's scratch. Where one block is all, as at 8 x 8 pixels, none rest, and writing dw takes
+ * as long as making it: tiles of all taps are turned in registers, so that dw is written in whole lines, and its lines are asked
+ * for while the tiles compute. */
 #include "tensor/kernel/k_conv.h"
 #include "tensor/parallel.h"
 
-enum { OB = 128, CB = 5 * CONV_ROWS, KC = 256, OUTPUTS = CONV_VECS * V_LANES };
+enum {
+    KC = 256,
+    DY = 1 << 15,     /* floats of the turned dy */
+    SLAB = 1 << 16,   /* floats of channels, where no chains rest beside them */
+    RESTING = 45,     /* panels of channels x taps of chains that rest, for 128 outputs */
+    LEAST = 5,        /* panels of channels that a task has, */
+    MOST = 20,        /* at the least and at the most */
+    OUTPUTS = CONV_VECS * V_LANES,
+    LINE = 64         /* bytes that come from memory together */
+};
 
 typedef struct plan {
     int64_t taps, o_tasks, c_tasks, o_tiles, ob, cb; /* tiles of outputs in all; the largest task, in tiles and in channels */
@@ -31,22 +42,25 @@ static plan make_plan(const k_conv *p) {
     q.taps = p->KH * p->KW, q.o_tiles = ceil_div(p->O, OUTPUTS);
     q.threads = tn_threads_for(p->threads < 1 ? 1 : p->threads,
                                0.02 * (double)(p->batch * pixels) * (double)p->O * (double)(p->C * q.taps));
-    q.o_tasks = ceil_div(p->O, OB), q.c_tasks = ceil_div(p->C, CB);
+    q.images = pixels >= KC ? 1 : min64(p->batch, KC / pixels);
+    q.rows = pixels >= KC ? max64(1, KC / p->Q) : p->P;
+    q.i_blocks = ceil_div(p->batch, q.images), q.p_blocks = ceil_div(p->P, q.rows);
+    q.images = ceil_div(p->batch, q.i_blocks), q.rows = ceil_div(p->P, q.p_blocks), q.steps = q.images * q.rows * p->Q;
+    q.pitch = (p->Q - 1) * p->stride + p->KW, q.height = (q.rows - 1) * p->stride + p->KH;
+    q.image = q.height * q.pitch, q.channel = odd_lines(q.images * q.image + V_LANES);
+    int once = q.i_blocks * q.p_blocks == 1; /* no chain rests */
+    q.o_tasks = ceil_div(q.o_tiles, max64(1, DY / OUTPUTS / (once ? round_up(q.steps, V_LANES) : KC)));
+    int64_t panels = once ? SLAB / q.channel / CONV_ROWS : RESTING / q.taps;
+    q.c_tasks = ceil_div(p->C, CONV_ROWS * max64(LEAST, min64(MOST, panels)));
     while (q.o_tasks * q.c_tasks % q.threads && q.o_tasks * q.c_tasks < 8 * q.threads) {
         if (q.c_tasks * CONV_ROWS < p->C) q.c_tasks++; /* dy is turned twice then, which costs less than filling x twice */
         else if (q.o_tasks < q.o_tiles) q.o_tasks++;
         else break;
     }
     q.ob = ceil_div(q.o_tiles, q.o_tasks), q.cb = ceil_div(p->C, q.c_tasks);
-    q.images = pixels >= KC ? 1 : min64(p->batch, KC / pixels);
-    q.rows = pixels >= KC ? max64(1, KC / p->Q) : p->P;
-    q.i_blocks = ceil_div(p->batch, q.images), q.p_blocks = ceil_div(p->P, q.rows);
-    q.images = ceil_div(p->batch, q.i_blocks), q.rows = ceil_div(p->P, q.p_blocks);
-    q.pitch = (p->Q - 1) * p->stride + p->KW, q.height = (q.rows - 1) * p->stride + p->KH;
-    q.image = q.height * q.pitch, q.channel = odd_lines(q.images * q.image + V_LANES);
-    q.steps = q.images * q.rows * p->Q;
     q.slab_size = q.cb * q.channel, q.dy_size = q.ob * OUTPUTS * round_up(q.steps, V_LANES);
-    q.t_size = q.ob * ceil_div(q.cb, CONV_ROWS) * q.taps * CONV_TILE, q.step_size = round_up(STEP_FLOATS * q.steps, V_LANES);
+    q.t_size = (once ? 1 : q.ob * ceil_div(q.cb, CONV_ROWS)) * q.taps * CONV_TILE;
+    q.step_size = round_up(STEP_FLOATS * q.steps, V_LANES);
     return q;
 }
 
@@ -65,13 +79,14 @@ typedef struct block {
 
 /* The rows of channels c0..c0+n that the block's windows see, as [channel][image][row][pitch]. */
 static void fill_slab(const k_conv *p, const plan *q, const block *k, int64_t c0, int64_t n, float *slab) {
-    int64_t height = (k->rows - 1) * p->stride + p->KH;
+    int64_t height = (k->rows - 1) * p->stride + p->KH, y0 = k->p0 * p->stride - p->top;
+    int whole = q->pitch == p->W && !p->left && y0 >= 0 && y0 + height <= p->H; /* nothing between the rows */
     for (int64_t c = 0; c < n; c++)
         for (int64_t b = 0; b < k->images; b++) {
             const float *image = p->x + ((k->b0 + b) * p->C + c0 + c) * p->H * p->W;
             float *out = slab + c * q->channel + b * q->image;
-            for (int64_t r = 0; r < height; r++, out += q->pitch) {
-                int64_t y = k->p0 * p->stride + r - p->top;
+            if (whole) gather_dense(image, p->H * p->W, y0 * p->W, height * p->W, out);
+            for (int64_t y = y0; !whole && y < y0 + height; y++, out += q->pitch) {
                 int inside = y >= 0 && y < p->H;
                 gather_dense(inside ? image + y * p->W : image, inside ? p->W : 0, -p->left, q->pitch, out);
             }
@@ -95,25 +110,42 @@ static void turn_dy(const k_conv *p, const plan *q, const block *k, int64_t o0, 
         }
 }
 
-/* Where a chain finds its pixels, in order. */
-static void fill_steps(const k_conv *p, const plan *q, const block *k, conv_step *step) {
-    int64_t n = 0;
+/* Outputs whose lines of dw are asked for during one of the taps. */
+static int64_t ahead_rows(const plan *q) { return ceil_div(OUTPUTS, q->taps); }
+
+/* Where a chain finds its pixels, in order, and in the last block the lines of dw that its tiles will be written to. */
+static void fill_steps(const k_conv *p, const plan *q, const block *k, int last, conv_step *step) {
+    int64_t n = 0, lines = ceil_div(CONV_ROWS * q->taps, V_LANES) + 1, size = p->C * q->taps * (int64_t)sizeof *p->dw;
     for (int64_t b = 0; b < k->images; b++)
         for (int64_t y = 0; y < k->rows; y++)
             for (int64_t x = 0; x < p->Q; x++, n++) {
                 step[n].a = (int32_t)(b * q->image + y * p->stride * q->pitch + x * p->stride);
-                step[n].b = (int32_t)(n * OUTPUTS), step[n].ahead = 0;
+                step[n].b = (int32_t)(n * OUTPUTS);
+                step[n].ahead = !last ? 0 : (int32_t)min64(min64(n / lines, ahead_rows(q) - 1) * size + n % lines * LINE, INT32_MAX);
             }
 }
 
-/* dw (+)= a tile of rows c..c+h and outputs o..o+n, of one tap. */
-static void write_tile(const k_conv *p, int64_t c, int64_t h, int64_t o, int64_t n, int64_t tap, const float *t) {
-    int64_t taps = p->KH * p->KW;
-    for (int64_t l = 0; l < n; l++) {
-        float *dw = p->dw + ((o + l) * p->C + c) * taps + tap;
-        for (int64_t r = 0; r < h; r++) {
-            float x = t[r * OUTPUTS + l];
-            dw[r * taps] = p->acc ? x + dw[r * taps] : x;
+/* dw (+)= the tiles of all taps, of rows c..c+h and outputs o..o+n. Of one output they are h KH KW floats that follow each
+ * other: 16 of them of 16 outputs are turned in registers. */
+static void write_tiles(const k_conv *p, int64_t c, int64_t h, int64_t o, int64_t n, const float *t) {
+    int64_t taps = p->KH * p->KW, run = h * taps;
+    for (int64_t v = 0; v < n; v += V_LANES) {
+        int64_t tap = 0;
+        const float *row = t + v;
+        for (int64_t z = 0; z < run; z += V_LANES) {
+            int64_t len = min64(V_LANES, run - z);
+            float *dw = p->dw + ((o + v) * p->C + c) * taps + z;
+            v16 r[V_LANES];
+            for (int64_t l = 0; l < V_LANES; l++) {
+                r[l] = l < len ? v_load(row + tap * CONV_TILE) : v_zero();
+                if (++tap == taps) tap = 0, row += OUTPUTS;
+            }
+            v_transpose_rows(r, len);
+            for (int64_t l = 0; l < min64(V_LANES, n - v); l++, dw += p->C * taps) {
+                v16 x = p->acc ? v_add(r[l], v_loadn(dw, len)) : r[l];
+                if (len == V_LANES) v_store(dw, x);
+                else v_storen(dw, x, len);
+            }
         }
     }
 }
@@ -140,19 +172,23 @@ static void run_task(void *arg, int64_t index, int worker) {
         k.images = cut(p->batch, it + 1, q->i_blocks) - k.b0, k.rows = cut(p->P, pt + 1, q->p_blocks) - k.p0;
         fill_slab(p, q, &k, c0, channels, slab);
         turn_dy(p, q, &k, o0, o1 - o0, dy);
-        fill_steps(p, q, &k, step);
+        fill_steps(p, q, &k, z == blocks - 1, step);
         float *t = T;
-        for (int64_t panel = 0; panel < panels; panel++) {
-            int64_t c = cut(channels, panel, panels), h = cut(channels, panel + 1, panels) - c;
-            for (int64_t o = o0; o < o1; o += OUTPUTS)
+        for (int64_t o = o0; o < o1; o += OUTPUTS)
+            for (int64_t panel = 0; panel < panels; panel++) {
+                int64_t c = cut(channels, panel, panels), h = cut(channels, panel + 1, panels) - c;
+                const float *b = dy + (o - o0) * steps;
                 for (int64_t tap = 0; tap < q->taps; tap++, t += CONV_TILE) {
-                    const float *b = dy + (o - o0) * steps, *a = slab + c * q->channel + tap / p->KW * q->pitch + tap % p->KW;
-                    conv_operands from = {.step = step, .a = a, .lda = q->channel, .b = {b}, .ahead = (uintptr_t)a};
+                    const float *a = slab + c * q->channel + tap / p->KW * q->pitch + tap % p->KW;
+                    conv_operands from = {.step = step, .a = a, .lda = q->channel, .b = {b}};
+                    int64_t output = o + min64(tap * ahead_rows(q), OUTPUTS);
+                    from.ahead = (uintptr_t)p->dw + (uintptr_t)((output * p->C + c0 + c) * q->taps) * sizeof *p->dw;
                     if (o + V_LANES < o1) from.b[CONV_VECS - 1] = b + (CONV_VECS - 1) * V_LANES;
                     K(conv_tile)(h, k.images * k.rows * p->Q, &from, t, z == 0);
-                    if (z == blocks - 1) write_tile(p, c0 + c, h, o, min64(OUTPUTS, o1 - o), tap, t);
                 }
-        }
+                if (z == blocks - 1) write_tiles(p, c0 + c, h, o, min64(OUTPUTS, o1 - o), t - q->taps * CONV_TILE);
+                if (blocks == 1) t = T;
+            }
     }
 }
 
