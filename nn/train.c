@@ -15,6 +15,7 @@
 struct nn_train {
     nn_model *model;
     const nn_train_config *cfg;
+    tn_conv_form conv; /* enters the bits as the settings do */
     nn_schedule schedule;
     nn_word word;
     int64_t steps_done;
@@ -243,7 +244,7 @@ int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_t
                   nn_train **out, tn_err *err) {
     nn_train *t = calloc(1, sizeof *t);
     if (!t) return tn_fail(err, TN_ENOMEM, "out of memory");
-    t->model = m, t->cfg = cfg, t->texts = nn_text_cache_new();
+    t->model = m, t->cfg = cfg, t->conv = c->conv, t->texts = nn_text_cache_new();
     int words = nn_tokenizer_get_facts(m->tokenizer).size;
     if (nn_schedule_init(&t->schedule, &m->schedule, err) || prepare_word(t, c->k, err) ||
         prepare_sentences(t, templates, err) || prepare_moments(t, npictures, err) || prepare_batch(t, err) ||
@@ -398,9 +399,9 @@ static int describe(const nn_train *t, char *out, size_t cap) {
     int n = snprintf(out, cap,
                      "seed=%" PRIu64 " batch=%" PRId64 " accumulate=%" PRId64 " vectors=%" PRId64
                      " placeholders=%d resolution=%" PRId64
-                     " flip=%d posterior_mean=%d adam=%a,%a,%a,%a clip=%a,%a reg=%a,%d lr=%d,%a,%" PRId64 ",%" PRId64,
+                     " flip=%d posterior_mean=%d conv=%d adam=%a,%a,%a,%a clip=%a,%a reg=%a,%d lr=%d,%a,%" PRId64 ",%" PRId64,
                      c->seed, c->batch, c->accumulate, c->num_vectors, c->nplaceholders, c->resolution, c->flip,
-                     c->posterior_mean, c->adam.beta1, c->adam.beta2, c->adam.eps, c->adam.weight_decay, c->clip_norm,
+                     c->posterior_mean, (int)t->conv, c->adam.beta1, c->adam.beta2, c->adam.eps, c->adam.weight_decay, c->clip_norm,
                      c->clip_value, c->reg_weight, (int)c->reg_kind, (int)c->lr.kind, c->lr.base, c->lr.warmup,
                      c->lr.kind == NN_LR_LINEAR || c->lr.kind == NN_LR_COSINE ? c->lr.total : 0);
     for (int i = 0; i < c->lr.pieces && n > 0 && (size_t)n < cap; i++) {

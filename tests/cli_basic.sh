@@ -66,6 +66,10 @@ good "scalar kernels" $G -p 'a photo of a cat' -W 32 -H 64 --isa scalar -o "$T/b
 same "scalar kernels, the same bytes" "$T/a.png" "$T/b.png"
 good "from its metadata" generate --model $M --from-image "$T/a.png" -o "$T/b.png"
 same "the same picture again" "$T/a.png" "$T/b.png"
+good "a forced form of convolution" $G -p 'a photo of a cat' -W 32 -H 64 --conv winograd -o "$T/c.png"
+says "is in its metadata" "$T/c.png" '"conv":"winograd"'
+good "and comes back from there" generate --model $M --from-image "$T/c.png" -o "$T/b.png"
+same "to the same picture" "$T/c.png" "$T/b.png"
 good "an option wins over metadata" generate --model $M --from-image "$T/a.png" --seed 6 -o "$T/b.png"
 says "with the other seed" "$T/b.png" 'Seed: 6, Size: 32x64'
 

@@ -112,6 +112,7 @@ static int take_recipe(job *j, tn_err *err) {
     if (!was_given(j, FIELD(guidance))) o->guidance = r->guidance;
     if (!was_given(j, FIELD(eta))) o->eta = r->eta;
     if (!was_given(j, FIELD(sampler))) o->sampler = r->sampler;
+    if (!was_given(j, FIELD(common.conv)) && r->conv[0]) o->common.conv = r->conv;
     if (!was_given(j, FIELD(tokenizer_mode))) o->tokenizer_mode = r->rules == NN_RULES_OPENAI ? "openai" : "hf";
     if (strcmp(o->sampler, "ddim") != 0 && strcmp(o->sampler, "ddpm") != 0) {
         return tn_fail(err, TN_EUNSUPPORTED,
@@ -211,6 +212,7 @@ static int write_recipe(job *j, tn_err *err) {
                        .eta = o->eta,
                        .rules = rules(j)};
     snprintf(r->sampler, sizeof r->sampler, "%s", o->sampler);
+    if (o->common.conv && strcmp(o->common.conv, "auto") != 0) snprintf(r->conv, sizeof r->conv, "%s", o->common.conv);
     if (meta_set(&r->prompt, o->prompt, strlen(o->prompt), err) ||
         meta_set(&r->negative, o->negative, strlen(o->negative), err))
         return -1;

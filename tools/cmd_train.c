@@ -100,7 +100,7 @@ static int store_run(const job *j, tn_err *err) {
     tn_jw_string(&w, "preset", j->o.preset), tn_jw_string(&w, "learning_rate", j->o.learning_rate), tn_jw_bool(&w, "scale_lr", j->o.scale_lr);
     tn_jw_int(&w, "resolution", j->cfg.resolution), tn_jw_int(&w, "train_batch_size", j->cfg.batch);
     tn_jw_int(&w, "gradient_accumulation_steps", j->cfg.accumulate), tn_jw_int(&w, "max_train_steps", j->cfg.steps);
-    tn_jw_int(&w, "num_vectors", j->cfg.num_vectors);
+    tn_jw_int(&w, "num_vectors", j->cfg.num_vectors), tn_jw_string(&w, "conv", j->o.common.conv ? j->o.common.conv : "auto");
     tn_jw_open(&w, "placeholder_tokens", '[');
     for (int i = 0; i < j->cfg.nplaceholders; i++) tn_jw_string(&w, NULL, j->cfg.placeholder[i]);
     tn_jw_close(&w, ']');

@@ -117,6 +117,7 @@ static char *json(const meta_recipe *r) {
     tn_jw_number(&w, "eta", r->eta), tn_jw_int(&w, "seed", r->seed);
     tn_jw_int(&w, "width", r->width), tn_jw_int(&w, "height", r->height);
     tn_jw_string(&w, "tokenizer_mode", r->rules == NN_RULES_OPENAI ? "openai" : "hf");
+    if (r->conv[0]) tn_jw_string(&w, "conv", r->conv);
     tn_jw_string(&w, "model", or_empty(r->model)), tn_jw_string(&w, "model_sha256", r->model_sha256);
     tn_jw_open(&w, "embeddings", '[');
     for (int i = 0; i < r->nwords; i++) {
@@ -185,6 +186,7 @@ static int parse_json(const char *s, const char *name, meta_recipe *r, tn_err *e
                       get_chars(v, "model_sha256", name, r->model_sha256, sizeof r->model_sha256, err) ||
                       get_chars(v, "sampler", name, r->sampler, sizeof r->sampler, err) ||
                       get_chars(v, "tokenizer_mode", name, mode, sizeof mode, err) ||
+                      get_chars(v, "conv", name, r->conv, sizeof r->conv, err) ||
                       get_int(v, "steps", name, &r->steps, err) || get_int(v, "seed", name, &r->seed, err) ||
                       get_int(v, "width", name, &r->width, err) || get_int(v, "height", name, &r->height, err) ||
                       get_number(v, "cfg_scale", name, &r->guidance, err) || get_number(v, "eta", name, &r->eta, err)

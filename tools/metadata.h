@@ -23,6 +23,7 @@ typedef struct meta_recipe {
     int64_t steps, seed, width, height;
     char sampler[32]; /* "ddim"; of other programs what they call it, "Euler a" */
     double guidance, eta;
+    char conv[16]; /* the form that all convolutions were forced into, "direct" or "winograd"; "": by shape */
     nn_tokenizer_rules rules;
     char *model;           /* base name of the model's directory, allocated; NULL: unknown */
     char model_sha256[65]; /* fingerprint of the model; "" unknown; of other programs the digits they give */

@@ -231,8 +231,12 @@ int opt_context(const opt_common *o, struct tn_ctx *c, tn_err *err) {
     if (o->isa && !(k = tn_kernels_named(o->isa, &known))) {
         return tn_fail(err, TN_EUNSUPPORTED, "--isa %s: this %s", o->isa, known ? "machine or build does not have it" : "name is unknown");
     }
+    static const char *const forms[] = {"auto", "direct", "winograd"}; /* in the order of tn_conv_form */
+    int form = 0;
+    while (o->conv && form < 3 && strcmp(o->conv, forms[form]) != 0) form++;
+    if (form == 3) return tn_fail(err, TN_EINPUT, "conv: expected auto, direct or winograd, got \"%s\"", o->conv);
     tn_ctx_init(c, k, (int)o->threads);
-    if (o->conv) c->conv = strcmp(o->conv, "direct") == 0 ? TN_CONV_DIRECT : strcmp(o->conv, "winograd") == 0 ? TN_CONV_WINOGRAD : TN_CONV_AUTO;
+    c->conv = (tn_conv_form)form;
     return 0;
 }
 

@@ -34,8 +34,8 @@ static k_conv problem(const tn_ctx *c, const tn_node *n) {
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* Products of an output and an input channel, in vectors of 16 tiles, for h x w pixels in tiles of m x m. */
-static int64_t products(int64_t images, int64_t h, int64_t w, int64_t m) {
-    return (m + 2) * (m + 2) * ceil_div(images * ceil_div(h, m) * ceil_div(w, m), 16);
+static int64_t products(int64_t h, int64_t w, int64_t m) {
+    return (m + 2) * (m + 2) * ceil_div(ceil_div(h, m) * ceil_div(w, m), 16);
 }
 
 /* Channels and tiles of 4x4 from which Winograd's form is the faster one, on one thread and on two (`oneword bench --only
@@ -43,16 +43,16 @@ static int64_t products(int64_t images, int64_t h, int64_t w, int64_t m) {
  * fewer tiles the weights' transform does. */
 enum { WINOGRAD_CHANNELS = 32, WINOGRAD_TILES = 16 };
 
-/* Winograd's tile for a result of h x w pixels, the one with less work; 0: the direct form. By shape alone, so that every
- * machine makes the same choice. */
+/* Winograd's tile for a result of h x w pixels, the one with less work; 0: the direct form. By the shape of one image alone, so
+ * that every machine makes the same choice, and a picture does not depend on the batch that it is computed in. */
 static int winograd_tile(const tn_ctx *c, const k_conv *p, int64_t h, int64_t w) {
     bool defined = p->KH == 3 && p->KW == 3 && p->stride == 1 && p->top <= 2 && p->left <= 2;
     if (!defined || c->conv == TN_CONV_DIRECT) return 0;
     if (c->conv == TN_CONV_AUTO) {
         bool wide = p->C >= WINOGRAD_CHANNELS && p->O >= WINOGRAD_CHANNELS;
-        return wide && p->batch * ceil_div(h, 4) * ceil_div(w, 4) >= WINOGRAD_TILES ? 4 : 0;
+        return wide && ceil_div(h, 4) * ceil_div(w, 4) >= WINOGRAD_TILES ? 4 : 0;
     }
-    return products(p->batch, h, w, 4) <= products(p->batch, h, w, 2) ? 4 : 2;
+    return products(h, w, 4) <= products(h, w, 2) ? 4 : 2;
 }
 
 static void forward(tn_ctx *c, tn_node *n) {
