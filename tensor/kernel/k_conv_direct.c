@@ -26,6 +26,8 @@
 enum {
     KC = 512,        /* a panel is 14 x 512 floats: 28 KB, for a first-level cache of 32 KB or more */
     NC = 512,        /* an element of a plane costs as much as 4 multiply-adds, and serves M; one of a panel serves NC */
+    SHORT = 64,      /* a chain shorter than that is bound by writing y: of few channels a region is larger, */
+    LARGE = 2048,    /* which writes longer runs of each row of y: 8 KB at 64 x 64 pixels */
     SLAB = 1 << 17,  /* floats: half of a second-level cache of 1 MB */
     STRIPE = 64,     /* columns: with 8 rows between 2 of the neighbours, 10 are copied */
     LEAST = 128,     /* pixels of a region are worth a task */
@@ -50,13 +52,14 @@ typedef struct plan {
 
 static int64_t cut(int64_t n, int64_t part, int64_t parts) { return part * n / parts; }
 
-/* Regions of about NC pixels, as square as copies of the rows around them ask for; then more of them until the threads have
+/* Regions of about NC or LARGE pixels, as square as copies of the rows around them ask for; then more, until the threads have
  * equal shares, or else parts of M. */
 static void plan_regions(const conv_view *v, plan *q) {
-    q->q_tasks = ceil_div(v->Q, v->KH == 1 ? NC : STRIPE);
+    int64_t nc = v->channels * q->taps < SHORT ? LARGE : NC;
+    q->q_tasks = ceil_div(v->Q, v->KH == 1 ? nc : STRIPE);
     int64_t width = min64(v->Q, round_up(ceil_div(v->Q, q->q_tasks), V_LANES)), images = 1;
-    q->p_tasks = ceil_div(v->P, max64(1, NC / width));
-    if (q->p_tasks * q->q_tasks == 1) images = max64(1, NC / round_up(v->P * v->Q, V_LANES));
+    q->p_tasks = ceil_div(v->P, max64(1, nc / width));
+    if (q->p_tasks * q->q_tasks == 1) images = max64(1, nc / round_up(v->P * v->Q, V_LANES));
     q->i_tasks = ceil_div(v->batch, images), q->m_tasks = 1;
     for (int64_t n; n = q->i_tasks * q->p_tasks * q->q_tasks, n % q->threads && n < 4 * q->threads;) {
         int64_t pixels = ceil_div(v->P, q->p_tasks + 1) * width;
