@@ -189,8 +189,8 @@ static plan make_plan(const gemm *g) {
     q.kc = round_up(ceil_div(K, ceil_div(K, KC)), 16);
     q.mb = ceil_div(g->M, q.m_tasks);
     q.nc = ceil_div(q.n_panels, q.n_tasks) * GEMM_COLS;
-    q.lda = g->A.trans ? GROUP * GEMM_ROWS : q.kc + GEMM_SLACK;
-    q.a_size = q.in_place ? 0 : GROUP * GEMM_ROWS * (q.kc + GEMM_SLACK);
+    q.lda = (g->A.trans ? round_up(GROUP * GEMM_ROWS, V_LANES) : q.kc) + V_LANES; /* room for whole vectors */
+    q.a_size = q.in_place ? 0 : g->A.trans ? q.lda * q.kc : q.lda * GROUP * GEMM_ROWS;
     q.b_size = q.kc * q.nc;
     q.t_size = K > q.kc ? round_up(q.mb, GEMM_ROWS) * q.nc : TILE;
     return q;

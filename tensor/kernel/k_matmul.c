@@ -35,17 +35,25 @@ static void pack_across(const gemm_view *v, int64_t at, int64_t rows, int64_t kc
     }
 }
 
-/* x[at .. at+n], widened; up to 15 elements behind dst[n] are written. */
-static void copy_row(const gemm_view *v, int64_t at, int64_t n, float *dst) {
-    int64_t k = 0;
-    for (; k + V_LANES <= n; k += V_LANES) v_store(dst + k, v_load_typed(v->base, v->type, at + k));
-    if (k < n) v_store(dst + k, v_loadn_typed(v->base, v->type, at + k, n - k));
+/* `rows` rows of n elements, widened, to dst[row * ld], in whole vectors. EIGHT rows go side by side, and those after them are
+ * asked for: where rows are pages apart, the hardware does not see them coming. */
+enum { EIGHT = 8 };
+static void copy_rows(const gemm_view *v, int64_t at, int64_t rows, int64_t n, float *dst, int64_t ld) {
+    int64_t size = (int64_t)dtype_size(v->type), next = EIGHT * v->ld;
+    for (int64_t r = 0; r < rows; r += EIGHT)
+        for (int64_t k = 0; k < n; k += V_LANES)
+            for (int64_t i = r; i < min64(r + EIGHT, rows); i++) {
+                int64_t from = at + i * v->ld + k;
+                v_prefetch((uintptr_t)v->base + (uintptr_t)((from + next) * size));
+                v_store(dst + i * ld + k, n - k >= V_LANES ? v_load_typed(v->base, v->type, from)
+                                                           : v_loadn_typed(v->base, v->type, from, n - k));
+            }
 }
 
 void K(pack_a)(const gemm_view *v, int64_t batch, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst, int64_t ld) {
     int64_t start = batch * v->step;
-    for (int64_t i = 0; i < rows && !v->trans; i++) copy_row(v, start + (m0 + i) * v->ld + k0, kc, dst + i * ld);
-    for (int64_t k = 0; k < kc && v->trans; k++) copy_row(v, start + (k0 + k) * v->ld + m0, rows, dst + k * ld);
+    if (v->trans) copy_rows(v, start + k0 * v->ld + m0, kc, rows, dst, ld);
+    else copy_rows(v, start + m0 * v->ld + k0, rows, kc, dst, ld);
 }
 
 /* B stored as [N,K] is read across, 16 columns at a time. Of B [K,N] the tile packs all but a last panel that is not
