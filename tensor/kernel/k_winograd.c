@@ -15,18 +15,23 @@
  *   block    BLOCK tiles of a task; M of a block stays in the second-level cache until the inverse transform
  *
  * U is made for all channels where it serves several blocks; where there is one block, for KC channels at a time, which stay in
- * the second-level cache while M rests between them (a float at rest is the float in the register: no bit changes). */
+ * the second-level cache while M rests between them (a float at rest is the float in the register: no bit changes). The next
+ * channels' weights are asked for meanwhile: where tiles are few, reading weights takes longer than all products.
+ *
+ * Lanes of a product are tiles and its rows outputs; with at most 16 tiles it is turned: lanes are outputs, rows are tiles, and
+ * nothing is padded. M is turned back before the inverse transform. A product of two floats does not depend on their order,
+ * so neither do the bits on any of this. */
 #include "tensor/kernel/k_winograd.h"
 #include "tensor/kernel/k_table.h"
 #include "tensor/parallel.h"
 
 enum {
-    V_FLOATS = 4 << 20,
-    OUTPUTS = 32,
-    BLOCK = 64,
-    KC = 64,
-    CHANNELS = 16, /* of V that a task makes */
-    SKEW = 16 /* keeps the elements of a patch out of the same cache set */
+    V_FLOATS = 4 << 20, /* 16 MB; 32 MB are slower where weights stream through the cache beside it */
+    OUTPUTS = 32,       /* 64 read V half as often, but are too coarse for 320 channels on two threads, and crowd M out */
+    BLOCK = 64,         /* tiles; M is 0.3 MB */
+    KC = 64,            /* U is 0.3 MB; M is loaded and stored once for 64 steps */
+    CHANNELS = 16,      /* of V that a task makes */
+    SKEW = 16           /* floats that keep the elements of a patch out of the same cache set */
 };
 
 typedef struct plan {
@@ -34,8 +39,10 @@ typedef struct plan {
     int64_t elements;                  /* of a patch */
     int64_t section, sections, blocks; /* tiles in a section; blocks in a section */
     int64_t kc;
+    int64_t outputs;          /* of a task */
     int64_t out_tasks, parts; /* tasks of a section: output channels, parts of its blocks */
-    int64_t panels, height;   /* a task's outputs in panels of the register tile */
+    int turned;
+    int64_t v_ld;                   /* from one channel of V to the next */
     int64_t v_step, u_step, m_step; /* from one element of a patch to the next, in floats */
     int64_t v_size, u_size, m_size;
     int threads;
@@ -68,17 +75,20 @@ static plan make_plan(wino w) {
     double work = (double)q.elements * (double)q.w.tiles * (double)w.C * (double)w.O;
     q.threads = tn_threads_for(w.p->threads < 1 ? 1 : w.p->threads, 0.02 * work);
 
-    int64_t most = max64(V_FLOATS / (q.elements * w.C) / BLOCK, 1) * BLOCK;
+    int64_t most = max64(V_FLOATS / (q.elements * w.C) / GEMM_COLS, 1) * GEMM_COLS;
+    if (most > BLOCK) most = most / BLOCK * BLOCK;
     q.sections = ceil_div(q.w.tiles, most);
     q.section = round_up(ceil_div(q.w.tiles, q.sections), GEMM_COLS);
     q.sections = ceil_div(q.w.tiles, q.section);
     q.blocks = ceil_div(q.section, BLOCK);
     q.kc = q.blocks > 1 ? w.C : min64(KC, w.C);
-    q.out_tasks = ceil_div(w.O, OUTPUTS);
-    q.parts = min64(q.blocks, q.threads == 1 ? 1 : ceil_div(2 * q.threads, q.out_tasks));
-    q.panels = ceil_div(OUTPUTS, GEMM_ROWS), q.height = ceil_div(OUTPUTS, q.panels);
+    int64_t want = q.threads == 1 ? 1 : 2 * (int64_t)q.threads;
+    q.outputs = ceil_div(w.O, OUTPUTS) * q.blocks < want ? V_LANES : OUTPUTS;
+    q.out_tasks = ceil_div(w.O, q.outputs);
+    q.parts = min64(q.blocks, ceil_div(want, q.out_tasks));
 
-    q.v_step = w.C * GEMM_COLS + SKEW, q.u_step = q.kc * OUTPUTS + SKEW, q.m_step = OUTPUTS * BLOCK + SKEW;
+    q.turned = q.w.tiles <= V_LANES, q.v_ld = q.turned ? V_LANES : GEMM_COLS;
+    q.v_step = w.C * q.v_ld + SKEW, q.u_step = q.kc * OUTPUTS + SKEW, q.m_step = OUTPUTS * BLOCK + SKEW;
     q.v_size = q.elements * q.v_step * (q.section / GEMM_COLS);
     q.u_size = q.elements * q.u_step, q.m_size = q.elements * q.m_step;
     q.V = w.p->scratch;
@@ -105,23 +115,58 @@ static void data_task(void *arg, int64_t index, int worker) {
     (void)worker;
     for (int64_t t = 0; t < tiles; t += V_LANES)
         K(wino_data)(&q->w, c0, min64(CHANNELS, q->w.C - c0), s->t0 + panel * GEMM_COLS + t, min64(V_LANES, tiles - t),
-                     q->V + panel * q->elements * q->v_step + c0 * GEMM_COLS + t, q->v_step);
+                     q->V + panel * q->elements * q->v_step + c0 * q->v_ld + t, q->v_ld, q->v_step);
 }
 
 /* ---- products and inverse transform ---- */
 
-/* M (+)= U V for channels k0..k0+kc, `outputs` outputs and the panels j0..j1 of tiles. */
-static void multiply(const plan *q, const float *U, float *M, int64_t outputs, int64_t k0, int64_t kc, int64_t j0, int64_t j1,
-                     int64_t tiles) {
-    for (int64_t e = 0; e < q->elements; e++)
-        for (int64_t r = 0; r < outputs; r += q->height)
-            for (int64_t j = j0; j < j1; j++)
-                K(gemm_tile)(min64(q->height, outputs - r), kc, tiles - j * GEMM_COLS, U + e * q->u_step + r, OUTPUTS,
-                             q->V + (j * q->elements + e) * q->v_step + k0 * GEMM_COLS,
-                             M + e * q->m_step + ((j - j0) * OUTPUTS + r) * GEMM_COLS, k0 == 0);
+/* Runs rows 0..n of A through the register tile in panels of even height. */
+static void multiply_rows(int64_t n, int64_t kc, int64_t cols, const float *A, int64_t lda, const float *B, float *M, int first) {
+    int64_t height = ceil_div(n, ceil_div(n, GEMM_ROWS));
+    for (int64_t r = 0; r < n; r += height)
+        K(gemm_tile)(min64(height, n - r), kc, cols, A + r, lda, B, M + r * GEMM_COLS, first);
 }
 
-static void finish(const plan *q, const float *M, int64_t o0, int64_t outputs, int64_t t0, int64_t tiles) {
+/* Asks for weights that come next, from channel k on, while element e is multiplied: products leave the memory idle, transforms of
+ * weights wait for it. After the last channels the worker's next task probably lies one for each thread further on. */
+static void ask_ahead(const plan *q, int64_t o0, int64_t outputs, int64_t k, int64_t e) {
+    if (q->blocks > 1) return;
+    if (k == q->w.C) k = 0, o0 += q->threads * q->outputs, outputs = min64(q->outputs, q->w.O - o0);
+    if (outputs > 0) K(wino_ask)(&q->w, o0, outputs, k, min64(q->kc, q->w.C - k), e, q->elements);
+}
+
+/* M (+)= U V for channels k0..k0+kc, `outputs` outputs and the tiles t0..t0+tiles of the section; M[e][panel of
+ * tiles][output][tile], or with `turned` M[e][panel of outputs][tile][output]. */
+static void multiply(const plan *q, const float *U, float *M, int64_t o0, int64_t outputs, int64_t k0, int64_t kc, int64_t t0,
+                     int64_t tiles) {
+    for (int64_t e = 0; e < q->elements; e++, U += q->u_step, M += q->m_step) {
+        ask_ahead(q, o0, outputs, k0 + kc, e);
+        const float *V = q->V + e * q->v_step + k0 * q->v_ld;
+        for (int64_t o = 0; o < outputs; o += GEMM_COLS) {
+            int64_t n = min64(GEMM_COLS, outputs - o);
+            if (q->turned)
+                multiply_rows(tiles, kc, n, V, V_LANES, U + o * kc, M + o * V_LANES, k0 == 0);
+            for (int64_t t = 0; t < tiles && !q->turned; t += GEMM_COLS)
+                multiply_rows(n, kc, tiles - t, U + o * kc, GEMM_COLS,
+                              V + (t0 + t) / GEMM_COLS * q->elements * q->v_step, M + t * OUTPUTS + o * GEMM_COLS, k0 == 0);
+        }
+    }
+}
+
+/* From [panel of outputs][tile][output], behind it, to [output][tile]. */
+static void turn(const plan *q, float *M, int64_t outputs) {
+    for (int64_t e = 0; e < q->elements; e++, M += q->m_step)
+        for (int64_t o = 0; o < outputs; o += V_LANES) {
+            const float *from = M + o / GEMM_COLS * GEMM_COLS * V_LANES + o % GEMM_COLS;
+            v16 r[16];
+            for (int64_t t = 0; t < V_LANES; t++) r[t] = t < q->w.tiles ? v_load(from + t * GEMM_COLS) : v_zero();
+            v_transpose_rows(r, q->w.tiles);
+            for (int64_t i = 0; i < V_LANES; i++) v_store(M + OUTPUTS * V_LANES + (o + i) * GEMM_COLS, r[i]);
+        }
+}
+
+static void finish(const plan *q, float *M, int64_t o0, int64_t outputs, int64_t t0, int64_t tiles) {
+    if (q->turned) turn(q, M, outputs), M += OUTPUTS * V_LANES;
     for (int64_t t = 0; t < tiles; t += V_LANES)
         K(wino_result)(&q->w, o0, outputs, t0 + t, min64(V_LANES, tiles - t),
                        M + t / GEMM_COLS * OUTPUTS * GEMM_COLS + t % GEMM_COLS, q->m_step);
@@ -130,15 +175,16 @@ static void finish(const plan *q, const float *M, int64_t o0, int64_t outputs, i
 static void output_task(void *arg, int64_t index, int worker) {
     const job *s = arg;
     const plan *q = s->q;
-    int64_t o0 = index / q->parts * OUTPUTS, outputs = min64(OUTPUTS, q->w.O - o0), part = index % q->parts;
+    int64_t o0 = index / q->parts * q->outputs, outputs = min64(q->outputs, q->w.O - o0), part = index % q->parts;
     int64_t b0 = part * q->blocks / q->parts, b1 = (part + 1) * q->blocks / q->parts;
     float *U = q->V + q->v_size + worker * (q->u_size + q->m_size), *M = U + q->u_size;
     for (int64_t k0 = 0; k0 < q->w.C; k0 += q->kc) {
         int64_t kc = min64(q->kc, q->w.C - k0);
-        for (int64_t o = 0; o < outputs; o += V_LANES) K(wino_weight)(&q->w, o0 + o, k0, kc, U + o, OUTPUTS, q->u_step);
+        for (int64_t o = 0; o < outputs; o += V_LANES)
+            K(wino_weight)(&q->w, o0 + o, k0, kc, U + o / GEMM_COLS * GEMM_COLS * kc + o % GEMM_COLS, q->u_step);
         for (int64_t b = b0; b < b1; b++) {
             int64_t t = b * BLOCK, tiles = min64(BLOCK, s->tiles - t);
-            multiply(q, U, M, outputs, k0, kc, t / GEMM_COLS, ceil_div(t + tiles, GEMM_COLS), s->tiles);
+            multiply(q, U, M, o0, outputs, k0, kc, t, tiles);
             if (k0 + kc == q->w.C) finish(q, M, o0, outputs, s->t0 + t, tiles);
         }
     }

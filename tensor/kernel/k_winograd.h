@@ -19,11 +19,14 @@ typedef struct wino {
 } wino;
 
 /* Lanes are tiles. The transformed patches of channels c0..c0+n, tiles t..t+tiles, tiles <= 16: element e of channel c0+k at
- * v + e step + k GEMM_COLS; 0 in the lanes behind the tiles. */
-void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles, float *v, int64_t step);
+ * v + e step + k ld; 0 in the lanes behind the tiles. */
+void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles, float *v, int64_t ld, int64_t step);
 /* Lanes are output channels. The transformed weights of o0..o0+16 and inputs c0..c0+n: element e of input c0+k at
- * u + e step + k ld; anything in the lanes behind O. */
-void K(wino_weight)(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t ld, int64_t step);
+ * u + e step + k GEMM_COLS; anything in the lanes behind O. */
+void K(wino_weight)(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t step);
+/* Asks for piece `part` of `parts` of the weights of outputs o0..o0+outputs and inputs c0..c0+n, to be in the second-level cache
+ * when they are transformed. */
+void K(wino_ask)(const wino *w, int64_t o0, int64_t outputs, int64_t c0, int64_t n, int64_t part, int64_t parts);
 /* Lanes are tiles. The pixels of output channels o0..o0+n, tiles t..t+tiles, tiles <= 16, from products: element e of
  * output o0+i at mem + e step + i GEMM_COLS. Bias, shift, residual and old y are added here. */
 void K(wino_result)(const wino *w, int64_t o0, int64_t n, int64_t t, int64_t tiles, const float *mem, int64_t step);

@@ -55,17 +55,15 @@ static inline void data2(const v16 d[4], float *r, int64_t t) {
     v_store(r + 2 * t, v_sub(d[2], d[1])), v_store(r + 3 * t, v_sub(d[3], d[1]));
 }
 
-static inline void weight4(const float *g, int64_t s, float *r, int64_t t) {
-    v16 g0 = v_load(g), g1 = v_load(g + s), g2 = v_load(g + 2 * s), even1 = plus(g0, Q1, g2), even2 = plus(g0, Q2, g2);
-    v_store(r, g0);
-    v_store(r + t, plus(even1, P1, g1)), v_store(r + 2 * t, plus(even1, -P1, g1));
-    v_store(r + 3 * t, plus(even2, P2, g1)), v_store(r + 4 * t, plus(even2, -P2, g1));
-    v_store(r + 5 * t, g2);
+static inline void weight4(v16 g0, v16 g1, v16 g2, v16 r[6]) {
+    v16 even1 = plus(g0, Q1, g2), even2 = plus(g0, Q2, g2);
+    r[0] = g0, r[1] = plus(even1, P1, g1), r[2] = plus(even1, -P1, g1);
+    r[3] = plus(even2, P2, g1), r[4] = plus(even2, -P2, g1), r[5] = g2;
 }
 
-static inline void weight2(const float *g, int64_t s, float *r, int64_t t) {
-    v16 g0 = v_load(g), g1 = v_load(g + s), g2 = v_load(g + 2 * s), even = v_add(g0, g2);
-    v_store(r, g0), v_store(r + t, v_add(even, g1)), v_store(r + 2 * t, v_sub(even, g1)), v_store(r + 3 * t, g2);
+static inline void weight2(v16 g0, v16 g1, v16 g2, v16 r[4]) {
+    v16 even = v_add(g0, g2);
+    r[0] = g0, r[1] = v_add(even, g1), r[2] = v_sub(even, g1), r[3] = g2;
 }
 
 static inline void result4(const float *m, int64_t s, v16 r[4]) {
@@ -202,17 +200,20 @@ static inline void store_row2(const sink *s, int64_t i, const v16 r[4]) {
 
 /* ---- two dimensions ---- */
 
-enum { E = V_LANES }; /* from one vector to the next in small buffers */
+enum {
+    E = V_LANES, /* from one vector to the next in small buffers */
+    AHEAD = 6    /* rows of swapped weights that are asked for before they are needed */
+};
 
 static inline void load_column(const float *p, int64_t s, int64_t n, v16 d[6]) {
     d[0] = v_load(p), d[1] = v_load(p + s), d[2] = v_load(p + 2 * s), d[3] = v_load(p + 3 * s);
     if (n == 6) d[4] = v_load(p + 4 * s), d[5] = v_load(p + 5 * s);
 }
 
-void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles, float *v, int64_t step) {
+void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles, float *v, int64_t ld, int64_t step) {
     float r[6 * 6 * E];
     line l = line_of(w, t, tiles, w->C, w->H, w->W, w->top, w->left);
-    for (int64_t c = c0; c < c0 + n; c++, v += GEMM_COLS) {
+    for (int64_t c = c0; c < c0 + n; c++, v += ld) {
         const float *plane = w->x + c * w->H * w->W;
         for (int64_t i = 0; i < w->patch; i++) {
             v16 d[6];
@@ -227,62 +228,105 @@ void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles
     }
 }
 
-/* The transform of g [3][3]. */
-static inline void weight_2d(int64_t m, const float *g, float *u, int64_t step) {
-    float r[6 * 3 * E];
+/* Rows i of the transform of columns r, written out so that all stays in registers. */
+#define ROW4(i) \
+    weight4(r[0][i], r[1][i], r[2][i], e); \
+    v_store(u, e[0]), v_store(u + step, e[1]), v_store(u + 2 * step, e[2]), v_store(u + 3 * step, e[3]); \
+    v_store(u + 4 * step, e[4]), v_store(u + 5 * step, e[5]), u += 6 * step;
+#define ROW2(i) \
+    weight2(r[0][i], r[1][i], r[2][i], e); \
+    v_store(u, e[0]), v_store(u + step, e[1]), v_store(u + 2 * step, e[2]), v_store(u + 3 * step, e[3]), u += 4 * step;
+
+/* The transform of taps [3][3] that lie at g, g + s, .... */
+static inline void weight_2d(int64_t m, const float *g, int64_t s, float *u, int64_t step) {
+    v16 r[3][6], e[6];
     if (m == 4) {
-        for (int64_t j = 0; j < 3; j++) weight4(g + j * E, 3 * E, r + j * E, 3 * E);
-        for (int64_t i = 0; i < 6; i++) weight4(r + 3 * i * E, E, u + 6 * i * step, step);
+        weight4(v_load(g), v_load(g + 3 * s), v_load(g + 6 * s), r[0]);
+        weight4(v_load(g + s), v_load(g + 4 * s), v_load(g + 7 * s), r[1]);
+        weight4(v_load(g + 2 * s), v_load(g + 5 * s), v_load(g + 8 * s), r[2]);
+        ROW4(0) ROW4(1) ROW4(2) ROW4(3) ROW4(4) ROW4(5)
     } else {
-        for (int64_t j = 0; j < 3; j++) weight2(g + j * E, 3 * E, r + j * E, 3 * E);
-        for (int64_t i = 0; i < 4; i++) weight2(r + 3 * i * E, E, u + 4 * i * step, step);
+        weight2(v_load(g), v_load(g + 3 * s), v_load(g + 6 * s), r[0]);
+        weight2(v_load(g + s), v_load(g + 4 * s), v_load(g + 7 * s), r[1]);
+        weight2(v_load(g + 2 * s), v_load(g + 5 * s), v_load(g + 8 * s), r[2]);
+        ROW2(0) ROW2(1) ROW2(2) ROW2(3)
     }
 }
 
-#define EACH_16(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define EACH_9(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
+#define EACH_7(X) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define EACH_16(X) EACH_9(X) EACH_7(X)
 
-/* out[e][lane] = element at + lane stride + e of the weight, e < 16, lane < lanes. Lanes behind repeat the last; elements
- * behind the end of the weight are 0. */
-static inline void turn_weight(const k_conv *p, int64_t at, int64_t stride, int64_t lanes, float *out) {
-    int64_t size = p->O * p->C * 9, last = at + (lanes - 1) * stride;
+/* out[e], lane l = element at + l stride + e of the weight, e < n (9 or 16), l < lanes. Lanes behind repeat the last; elements behind
+ * the end of the weight are 0. */
+static inline void turn_weight(const k_conv *p, int64_t at, int64_t stride, int64_t lanes, int64_t n, float *out) {
     v16 r[16];
+    int64_t size = p->O * p->C * 9, last = at + (lanes - 1) * stride;
+    const char *first = (const char *)p->w + (size_t)at * dtype_size(p->w_type);
+    size_t bytes = (size_t)stride * dtype_size(p->w_type);
+#define LOAD_F32(i) r[i] = v_load((const float *)(const void *)(first + i * bytes));
+#define LOAD_F16(i) r[i] = v_load_f16(first + i * bytes);
+#define LOAD_BF16(i) r[i] = v_load_bf16(first + i * bytes);
+#define LOAD_EDGE(i) r[i] = v_loadn_typed(p->w, p->w_type, min64(at + i * stride, last), min64(V_LANES, size - min64(at + i * stride, last)));
     if (lanes == V_LANES && last + V_LANES <= size) {
-#define LOAD(i) r[i] = v_load_typed(p->w, p->w_type, at + i * stride);
-        EACH_16(LOAD)
-#undef LOAD
-    } else {
-        for (int64_t i = 0; i < V_LANES; i++) {
-            int64_t e = min64(at + i * stride, last);
-            r[i] = v_loadn_typed(p->w, p->w_type, e, min64(V_LANES, size - e));
+        if (p->w_type == TN_F32) {
+            EACH_16(LOAD_F32)
+        } else if (p->w_type == TN_F16) {
+            EACH_16(LOAD_F16)
+        } else {
+            EACH_16(LOAD_BF16)
         }
+    } else {
+        EACH_16(LOAD_EDGE)
     }
     v_transpose(r);
 #define STORE(i) v_store(out + i * E, r[i]);
-    EACH_16(STORE)
-#undef STORE
-}
-
-/* Forward: the 9 n taps of n <= 16 inputs lie together for each output. */
-static void weight_forward(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t ld, int64_t step) {
-    float g[9 * V_LANES * E];
-    for (int64_t e = 0; e < 9 * n; e += V_LANES)
-        turn_weight(w->p, (o0 * w->C + c0) * 9 + e, w->C * 9, min64(V_LANES, w->O - o0), g + e * E);
-    for (int64_t c = 0; c < n; c++) weight_2d(w->m, g + 9 * c * E, u + c * ld, step);
-}
-
-/* dx: the roles of the weight's channels are swapped, and the taps are in reverse order. */
-static void weight_swapped(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t ld, int64_t step) {
-    float r[V_LANES * E], g[9 * E];
-    for (int64_t c = 0; c < n; c++) {
-        turn_weight(w->p, ((c0 + c) * w->O + o0) * 9, 9, min64(V_LANES, w->O - o0), r);
-        for (int64_t i = 0; i < 9; i++) v_store(g + i * E, v_load(r + (8 - i) * E));
-        weight_2d(w->m, g, u + c * ld, step);
+    EACH_9(STORE)
+    if (n > 9) {
+        EACH_7(STORE)
     }
 }
 
-void K(wino_weight)(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t ld, int64_t step) {
+/* Asks for elements of the weight from `at` on, which may lie behind its end. */
+static inline void ask_for(const k_conv *p, int64_t at, int64_t elements) {
+    uintptr_t a = (uintptr_t)p->w + (uintptr_t)at * dtype_size(p->w_type);
+    for (uintptr_t end = a + (uintptr_t)elements * dtype_size(p->w_type); a < end; a += 64) v_prefetch(a);
+}
+
+/* Forward: the 9 n taps of n <= 16 inputs lie together for each output. */
+static void weight_forward(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t step) {
+    float g[9 * V_LANES * E];
+    int64_t at = (o0 * w->C + c0) * 9, lanes = min64(V_LANES, w->O - o0);
+    for (int64_t e = 0; e < 9 * n; e += V_LANES) turn_weight(w->p, at + e, w->C * 9, lanes, 16, g + e * E);
+    for (int64_t c = 0; c < n; c++) {
+        ask_for(w->p, at + c * w->C * 9 + 9 * V_LANES, 9 * V_LANES); /* the next inputs of output o0 + c */
+        weight_2d(w->m, g + 9 * c * E, E, u + c * GEMM_COLS, step);
+    }
+}
+
+/* dx: the roles of the weight's channels are swapped, and the taps are in reverse order. */
+static void weight_swapped(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t step) {
+    float g[9 * E];
+    for (int64_t c = 0; c < n; c++) {
+        int64_t at = ((c0 + c) * w->O + o0) * 9;
+        ask_for(w->p, at + AHEAD * w->O * 9, 9 * V_LANES);
+        turn_weight(w->p, at, 9, min64(V_LANES, w->O - o0), 9, g);
+        weight_2d(w->m, g + 8 * E, -E, u + c * GEMM_COLS, step);
+    }
+}
+
+/* They lie in stretches of `bytes` bytes at a distance. */
+void K(wino_ask)(const wino *w, int64_t o0, int64_t outputs, int64_t c0, int64_t n, int64_t part, int64_t parts) {
+    int64_t size = 9 * (int64_t)dtype_size(w->p->w_type), stretches = w->swapped ? n : outputs;
+    int64_t bytes = (w->swapped ? outputs : n) * size, distance = w->p->C * size;
+    uintptr_t start = (uintptr_t)w->p->w + (uintptr_t)(w->swapped ? c0 * distance + o0 * size : o0 * distance + c0 * size);
+    for (int64_t i = part * stretches / parts; i < (part + 1) * stretches / parts; i++)
+        for (int64_t b = 0; b < bytes + 63; b += 64) v_prefetch_l2(start + (uintptr_t)(i * distance + b));
+}
+
+void K(wino_weight)(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t step) {
     for (int64_t c = 0; c < n; c += V_LANES)
-        (w->swapped ? weight_swapped : weight_forward)(w, o0, c0 + c, min64(V_LANES, n - c), u + c * ld, ld, step);
+        (w->swapped ? weight_swapped : weight_forward)(w, o0, c0 + c, min64(V_LANES, n - c), u + c * GEMM_COLS, step);
 }
 
 /* From columns that have been transformed already. */

@@ -33,31 +33,31 @@ static k_conv problem(const tn_ctx *c, const tn_node *n) {
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* Products of an output and an input channel, in vectors of 16 tiles, for h x w pixels in tiles of m x m. */
-static int64_t products(int64_t h, int64_t w, int64_t m) {
-    return (m + 2) * (m + 2) * ceil_div(ceil_div(h, m) * ceil_div(w, m), 16);
+/* What Winograd's form with tiles of m x m takes for `out` channels of h x w pixels from `in` channels, in operations on 16
+ * lanes. Each pair of channels has a product for each element of a patch and tile (more than 16 tiles are rounded up to
+ * vectors); the transforms of a patch, of a result and of a weight were measured to take as long as 16, 9 and 5 multiply-adds
+ * an element. */
+static double winograd_work(int64_t in, int64_t out, int64_t h, int64_t w, int64_t m) {
+    int64_t tiles = ceil_div(h, m) * ceil_div(w, m), vectors = ceil_div(tiles, 16), lanes = tiles > 16 ? vectors * 16 : tiles;
+    double weights = (double)in * (double)out / 16 * (double)(lanes + 5), pixels = (double)vectors * (double)(16 * in + 9 * out);
+    return (double)((m + 2) * (m + 2)) * (weights + pixels);
 }
 
-/* Channels and tiles of 4x4 from which Winograd's form is the faster one, on one thread and on two (`oneword bench --only
- * conv`; kernel/README.md has the figures): with fewer channels the transforms outweigh the products that they save, with
- * fewer tiles the weights' transform does. */
-enum { WINOGRAD_CHANNELS = 32, WINOGRAD_TILES = 16 };
-
-/* Winograd's tile for a result of h x w pixels, the one with less work; 0: the direct form. By the shape of one image alone, so
- * that every machine makes the same choice, and a picture does not depend on the batch that it is computed in. */
-static int winograd_tile(const tn_ctx *c, const k_conv *p, int64_t h, int64_t w) {
-    bool defined = p->KH == 3 && p->KW == 3 && p->stride == 1 && p->top <= 2 && p->left <= 2;
-    if (!defined || c->conv == TN_CONV_DIRECT) return 0;
-    if (c->conv == TN_CONV_AUTO) {
-        bool wide = p->C >= WINOGRAD_CHANNELS && p->O >= WINOGRAD_CHANNELS;
-        return wide && ceil_div(h, 4) * ceil_div(w, 4) >= WINOGRAD_TILES ? 4 : 0;
-    }
-    return products(h, w, 4) <= products(h, w, 2) ? 4 : 2;
+/* Winograd's tile for a result of `out` x h x w from `in` channels; 0: the direct form. Of two forms the one with less work; the
+ * direct one unless the other saves a fifth, as that runs nearer to the machine's peak. On two threads Winograd's form was 0.9 to
+ * 1.2 times as fast at this border (16@16x16, 128@8x8), 1.2 to 1.4 at 1280@8x8, 2.8 at 1280@16x16, 3.3 at 320@64x64. The shape of
+ * one image decides alone: bits may depend neither on the machine nor on the batch that a picture is computed in. */
+static int winograd_tile(const tn_ctx *c, const k_conv *p, int64_t in, int64_t out, int64_t h, int64_t w) {
+    if (p->KH != 3 || p->KW != 3 || p->stride != 1 || p->top > 2 || p->left > 2 || c->conv == TN_CONV_DIRECT) return 0;
+    double four = winograd_work(in, out, h, w, 4), two = winograd_work(in, out, h, w, 2), best = four <= two ? four : two;
+    double direct = 9.0 / 16 * (double)(h * w) * (double)in * (double)out;
+    if (c->conv == TN_CONV_AUTO && 1.25 * best > direct) return 0;
+    return four <= two ? 4 : 2;
 }
 
 static void forward(tn_ctx *c, tn_node *n) {
     k_conv p = problem(c, n);
-    p.tile = winograd_tile(c, &p, p.P, p.Q);
+    p.tile = winograd_tile(c, &p, p.C, p.O, p.P, p.Q);
     p.scratch = tn_scratch(c, (p.tile ? c->k->winograd_scratch : c->k->conv_scratch)(&p));
     if (tn_live(c)) (p.tile ? c->k->winograd : c->k->conv)(&p);
 }
@@ -97,7 +97,7 @@ static void backward(tn_ctx *c, tn_node *n) {
     tn_din_same(c, n, 4);
     shift_gradient(c, n);
     k_conv p = problem(c, n);
-    p.tile = winograd_tile(c, &p, p.H, p.W);
+    p.tile = winograd_tile(c, &p, p.O, p.C, p.H, p.W);
     p.scratch = tn_scratch(c, backward_scratch(c, n, &p));
     if ((p.dx = tn_din(n, 0, &p.acc)) && tn_live(c)) (p.tile ? c->k->winograd_dx : c->k->conv_dx)(&p);
     p.dx = NULL;
