@@ -4,7 +4,7 @@
  *
  *   task    MB x NC elements of C of one batch; the tasks run in parallel, each owns its elements
  *   block   KC x NC elements of B, packed once per task and block; lies in the second-level cache
- *   group   GROUP panels of A, each GEMM_ROWS x KC, packed just before they are used
+ *   group   GROUP panels of A, each GEMM_ROWS x KC, read where they lie or copied just before they are used
  *   tile    GEMM_ROWS x GEMM_COLS elements of C in registers, over KC steps of k
  *
  * Between blocks of k a chain rests in a tile of the worker's scratch, as a float, which it is anyway: where the
@@ -16,7 +16,7 @@ enum {
     KC = 512, /* KC x NC is a block of B of 0.6 MB, for a second-level cache of 1 MB */
     NC = 320,
     MB = 1024, /* rows that one packed block of B serves */
-    GROUP = 4, /* panels of A that share a panel of B while it is in the first-level cache */
+    GROUP = 4, /* panels of A that meet a panel of B in turn */
     STREAM = 6 << 20, /* elements of C, 24 MB, that leave no room in a third-level cache */
     TILE = GEMM_ROWS * GEMM_COLS
 };
