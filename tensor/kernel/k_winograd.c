@@ -8,8 +8,8 @@
  * each element of which is a chain of fused multiply-adds over ascending channels, as in k_gemm.c, whose register tile
  * computes it. Weights are transformed as they are needed and never kept: what is mapped from the file stays the only copy.
  *
- *   section  as many tiles as V of all channels fits V_FLOATS, which the third-level cache holds; V is made once, by all
- *            threads
+ *   section  SECTION tiles, or as many as V of all channels fits V_FLOATS, which the third-level cache holds; V is made once,
+ *            by all threads
  *   task     OUTPUTS output channels of a section (or of a part of it, where channels are few); a task transforms its
  *            weights, and owns its outputs
  *   block    BLOCK tiles of a task; M of a block stays in the second-level cache until the inverse transform
@@ -27,6 +27,7 @@
 
 enum {
     V_FLOATS = 4 << 20, /* 16 MB; 32 MB are slower where weights stream through the cache beside it */
+    SECTION = 256,      /* tiles at most: few channels need no more to hide the transform of their weights */
     OUTPUTS = 32,       /* 64 read V half as often, but are too coarse for 320 channels on two threads, and crowd M out */
     BLOCK = 64,         /* tiles; M is 0.3 MB */
     KC = 64,            /* U is 0.3 MB; M is loaded and stored once for 64 steps */
@@ -76,7 +77,7 @@ static plan make_plan(wino w) {
     q.threads = tn_threads_for(w.p->threads < 1 ? 1 : w.p->threads, 0.02 * work);
 
     int64_t most = max64(V_FLOATS / (q.elements * w.C) / GEMM_COLS, 1) * GEMM_COLS;
-    if (most > BLOCK) most = most / BLOCK * BLOCK;
+    if (most > BLOCK) most = min64(most / BLOCK * BLOCK, SECTION);
     q.sections = ceil_div(q.w.tiles, most);
     q.section = round_up(ceil_div(q.w.tiles, q.sections), GEMM_COLS);
     q.sections = ceil_div(q.w.tiles, q.section);
