@@ -111,8 +111,10 @@ static int read_text(tn_ctx *c, const nn_sampling *s, bool guided, nn_unet_text 
 /* Step i, from latent to latent; noise has room for what it may need. */
 static int step(tn_ctx *c, const nn_sampling *s, int i, const nn_unet_text *text, float *output, float *noise,
                 float *latent, size_t n, tn_err *err) {
+    if (tn_live(c) && s->before && s->before(s->arg, i, latent, err)) return -1;
     if (predict(c, s, latent, s->sampler->timesteps[i], text, output, err)) return -1;
     if (!tn_live(c)) return 0;
+    if (s->guide && s->guide(s->arg, i, latent, output, err)) return -1;
     bool noisy = nn_sampler_needs_noise(s->sampler, i);
     if (noisy) s->noise(s->arg, i, noise, n);
     nn_sampler_step(s->sampler, i, output, latent, noisy ? noise : NULL, latent, NULL);
@@ -125,13 +127,18 @@ static int step(tn_ctx *c, const nn_sampling *s, int i, const nn_unet_text *text
 int nn_sample(tn_ctx *c, const nn_sampling *s, float *latent, tn_err *err) {
     bool guided = s->uncond && s->guidance != 1.0f;
     size_t n = (size_t)(s->B * nn_unet_cfg(s->unet)->in_channels * s->h * s->w);
+    int end = s->sampler->n_steps;
     nn_unet_text text;
+    TN_REQUIRE(s->first >= 0 && s->first <= end);
     float *output = malloc(2 * n * sizeof *output);
     int result = output ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for the sampling loop");
     if (!result) result = read_text(c, s, guided, &text, err);
-    for (size_t i = 0; !result && tn_live(c) && i < n; i++) latent[i] *= (float)s->sampler->init_noise_sigma;
-    int steps = tn_live(c) ? s->sampler->n_steps : 1; /* one tells a dry run all */
-    for (int i = 0; !result && i < steps; i++) result = step(c, s, i, &text, output, output + n, latent, n, err);
+    if (!tn_live(c) && s->first < end) end = s->first + 1; /* one step tells a dry run all */
+    for (size_t i = 0; !result && tn_live(c) && !s->first && i < n; i++)
+        latent[i] *= (float)s->sampler->init_noise_sigma;
+    for (int i = s->first; !result && i < end; i++)
+        result = step(c, s, i, &text, output, output + n, latent, n, err);
+    if (!result && tn_live(c) && s->before && s->before(s->arg, end, latent, err)) result = -1;
     free(output);
     return result;
 }

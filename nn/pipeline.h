@@ -35,6 +35,15 @@ typedef struct nn_sampling {
     const float *cond, *uncond; /* context [B,L,D]; uncond NULL or guidance 1: no guidance */
     int64_t L, D;
     float guidance;
+    /* The step to begin with, 0 to n_steps: img2img begins mid-way, and with n_steps nothing is done. */
+    int first;
+    /* Called before the UNet sees the latent of step i, and once behind the last step with step = n_steps; may change
+     * it. Nonzero, with err set, ends the run with -1. May be NULL. */
+    int (*before)(void *arg, int step, float *latent, tn_err *err);
+    /* Called with what the UNet predicts at timesteps[step] for the latent, after classifier-free guidance and before
+     * the sampler's step; may change the prediction. Nonzero, with err set, ends the run with -1. May be NULL. The
+     * context of the run is in use: one of its own is needed for further computing, here and in before. */
+    int (*guide)(void *arg, int step, const float *latent, float *model_output, tn_err *err);
     /* Fills the noise of a step that needs some; may be NULL where none does. */
     void (*noise)(void *arg, int step, float *noise, size_t n);
     /* Called after every step, with the context in use; nonzero stops the run (nn_sample then returns 1). May be NULL. */
@@ -42,8 +51,9 @@ typedef struct nn_sampling {
     void *arg;
 } nn_sampling;
 
-/* latent [B,C,h,w]: in, standard normal noise (multiplied by init_noise_sigma here); out, the result. 0, 1 stopped, -1
- * error: TN_ENOMEM, TN_ENUMERIC where the latent is no longer finite. */
+/* latent [B,C,h,w]: in, standard normal noise (multiplied by init_noise_sigma here), with first > 0 a latent as noisy as
+ * that step expects; out, the result. 0, 1 stopped, -1 error: TN_ENOMEM, TN_ENUMERIC where the latent is no longer
+ * finite, what before and guide say. */
 int nn_sample(tn_ctx *c, const nn_sampling *s, float *latent, tn_err *err);
 
 /* Whether all n numbers are finite. */

@@ -1,6 +1,6 @@
 /* Steps that are not done, because their result is known or nobody asks for it; the bits are those of doing them: keys
  * and values of the text once for all images, no backward before the first cross-attention, nor for the text before the
- * learned word. On the bundled model. */
+ * learned word. And what a caller may do between steps. On the bundled model. */
 #include "nn/pipeline.h"
 #include "tests/test.h"
 
@@ -99,6 +99,73 @@ static void test_text_once(test_state *t) {
                (int)(once.per_step[i] + more - always.per_step[i]));
     }
     free(latent);
+    nn_sampler_free(&sampler), nn_schedule_free(&schedule);
+    close_setup(s), free(s);
+}
+
+/* ---- what a run may be changed with ---- */
+
+enum { STEPS = 4 };
+
+/* Keeps the latent that each step begins with, and the prediction it is made with. */
+typedef struct hooks {
+    float latent[STEPS + 1][N], output[STEPS][N];
+    int before, guide, fail_at; /* calls; the step that fails, -1 none */
+    float change;               /* added to the first number of each */
+} hooks;
+
+static int keep_latent(void *arg, int step, float *latent, tn_err *err) {
+    hooks *k = arg;
+    k->before++;
+    memcpy(k->latent[step], latent, sizeof k->latent[step]);
+    latent[0] += k->change;
+    return step == k->fail_at ? tn_fail(err, TN_EINPUT, "step %d fails", step) : 0;
+}
+
+static int keep_output(void *arg, int step, const float *latent, float *output, tn_err *err) {
+    hooks *k = arg;
+    (void)latent, (void)err;
+    k->guide++;
+    memcpy(k->output[step], output, sizeof k->output[step]);
+    output[1] += k->change;
+    return 0;
+}
+
+static void test_hooks(test_state *t) {
+    setup *s = malloc(sizeof *s);
+    hooks *k = calloc(2, sizeof *k);
+    float *latent = malloc(2 * N * sizeof *latent), *plain = latent + N;
+    nn_schedule schedule;
+    nn_sampler sampler;
+    tn_err err = {0};
+    if (!s || !k || !latent || !open_setup(t, s)) abort();
+    if (nn_schedule_init(&schedule, &s->m->schedule, &err) || nn_sampler_init(&sampler, &schedule, STEPS, 0.0, N, &err)) abort();
+    nn_sampling how = {.unet = s->m->unet, .sampler = &sampler, .B = B, .h = SIDE, .w = SIDE, .uncond = s->context,
+                       .cond = s->context + B * L * D, .L = L, .D = D, .guidance = 3.0f, .arg = k};
+    memcpy(plain, s->latent, N * sizeof *plain), memcpy(latent, plain, N * sizeof *latent);
+    k->fail_at = -1;
+    CHECKF(t, nn_sample(&s->c, &how, plain, &err) == 0, "%s", err.msg);
+    how.before = keep_latent, how.guide = keep_output;
+    CHECKF(t, nn_sample(&s->c, &how, latent, &err) == 0, "%s", err.msg);
+    CHECKF(t, memcmp(latent, plain, N * sizeof *latent) == 0, "looking on changes the samples");
+    CHECK(t, k->before == STEPS + 1 && k->guide == STEPS && memcmp(k->latent[STEPS], plain, sizeof k->latent[0]) == 0);
+    for (int first = 1; first <= STEPS; first++) { /* each run begun mid-way ends where the whole one did */
+        memcpy(latent, k->latent[first], N * sizeof *latent);
+        how.first = first, k[1] = (hooks){.fail_at = -1}, how.arg = &k[1];
+        CHECKF(t, nn_sample(&s->c, &how, latent, &err) == 0, "%s", err.msg);
+        CHECKF(t, memcmp(latent, plain, N * sizeof *latent) == 0, "begun at step %d", first);
+        CHECK(t, k[1].before == STEPS + 1 - first && k[1].guide == STEPS - first);
+    }
+    how.first = STEPS - 1, k[1].change = 0.5f; /* one step by hand, from the latent and the prediction that were changed */
+    memcpy(latent, k->latent[STEPS - 1], N * sizeof *latent);
+    CHECKF(t, nn_sample(&s->c, &how, latent, &err) == 0, "%s", err.msg);
+    k->latent[STEPS - 1][0] += 0.5f, k[1].output[STEPS - 1][1] += 0.5f;
+    nn_sampler_step(&sampler, STEPS - 1, k[1].output[STEPS - 1], k->latent[STEPS - 1], NULL, plain, NULL);
+    plain[0] += 0.5f;
+    CHECKF(t, memcmp(latent, plain, N * sizeof *latent) == 0, "what before and guide change is not what the step takes");
+    k[1].fail_at = STEPS;
+    CHECK(t, nn_sample(&s->c, &how, latent, &err) == -1 && strstr(err.msg, "fails"));
+    free(latent), free(k);
     nn_sampler_free(&sampler), nn_schedule_free(&schedule);
     close_setup(s), free(s);
 }
@@ -209,5 +276,6 @@ static void test_before_the_word(test_state *t) {
 void test_main(test_state *t) {
     if (test_section(t, "before the word")) test_before_the_word(t);
     if (test_section(t, "the text once a prompt")) test_text_once(t);
+    if (test_section(t, "hooks of a run")) test_hooks(t);
     if (test_section(t, "before the text")) test_before_the_text(t);
 }
