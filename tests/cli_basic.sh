@@ -1,56 +1,28 @@
 #!/bin/sh
 # The command line: help, usage errors, and what generate, encode, decode, tokenize and inspect do with good and bad input.
 # Bad input must give its exit status and at most six lines on stderr, and leave nothing behind.
-B=${B:-build}
-O=$B/oneword
+. tests/shell.sh
 M=testdata/world/model
 E=testdata/world/learned/mango.safetensors
-T=$B/tests/cli_basic
-passed=0 failed=0
-rm -rf "$T" && mkdir -p "$T" || exit 1
 
-ok() { # NAME STATUS: 0 is good
-    if [ "$2" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "FAILED: $1"; fi
-}
-run() { "$O" "$@" >"$T/out" 2>"$T/err" </dev/null; }
-good() { # NAME ARGS...: exit 0
-    name=$1 && shift
-    run "$@"
-    code=$?
-    [ $code = 0 ] || sed 's/^/  /' "$T/err"
-    ok "$name" $code
-}
-bad() { # NAME STATUS PATTERN ARGS...: that exit status, a short message that says PATTERN, nothing on stdout
-    name=$1 want=$2 pattern=$3 && shift 3
-    run "$@"
-    code=$?
-    { [ $code = "$want" ] && grep -q -e "$pattern" "$T/err" && [ "$(wc -l <"$T/err")" -le 6 ] && [ ! -s "$T/out" ]; }
-    result=$?
-    [ $result = 0 ] || { echo "  exit $code, expected $want, \"$pattern\"" && sed 's/^/  /' "$T/err"; }
-    ok "$name" $result
-}
-says() { # NAME FILE PATTERN
+holds() { # NAME FILE PATTERN
     grep -q -e "$3" "$2"
-    ok "$1" $?
-}
-same() { # NAME A B
-    cmp "$2" "$3"
-    ok "$1" $?
+    result "$1" $?
 }
 
 # ---- the program ----
 good help help
-says "help lists commands" "$T/out" generate
+holds "help lists commands" "$T/out" generate
 good version --version --json
-says "version names kernels" "$T/out" '"kernels_available":\["scalar"'
+holds "version names kernels" "$T/out" '"kernels_available":\["scalar"'
 for c in generate encode decode tokenize inspect; do
     good "$c --help" $c --help
-    says "$c --help has usage" "$T/out" "^usage: oneword $c"
+    holds "$c --help has usage" "$T/out" "^usage: oneword $c"
     bad "$c: unknown option" 2 'unknown option --jsno.*--json' $c --jsno
     bad "$c: nothing given" 2 'is needed' $c
 done
 run
-says "no command: usage" "$T/err" 'usage: oneword COMMAND'
+holds "no command: usage" "$T/err" 'usage: oneword COMMAND'
 bad "unknown command" 2 'did you mean generate' generat
 bad "-s has two meanings" 2 'ambiguous' generate -s 3
 bad "unexpected argument" 2 'unexpected argument' generate cat
@@ -58,8 +30,8 @@ bad "unexpected argument" 2 'unexpected argument' generate cat
 # ---- generate ----
 G="generate --model $M --steps 2 --cfg-scale 4 --seed 5"
 good generate $G -p 'a photo of a cat' -W 32 -H 64 -o "$T/a.png"
-says "prints the path" "$T/out" "^$T/a.png\$"
-says "parameters in A1111's layout" "$T/a.png" '^Steps: 2, Sampler: DDIM, CFG scale: 4, Seed: 5, Size: 32x64, Model hash: [0-9a-f]\{10\}, Model: model, Version: oneword'
+holds "prints the path" "$T/out" "^$T/a.png\$"
+holds "parameters in A1111's layout" "$T/a.png" '^Steps: 2, Sampler: DDIM, CFG scale: 4, Seed: 5, Size: 32x64, Model hash: [0-9a-f]\{10\}, Model: model, Version: oneword'
 good "other spellings" txt2img --pretrained_model_name_or_path=$M --steps 2 -g 4 -S 5 --prompt 'a photo of a cat' --width=32 -H 64 -q -t 1 -o "$T/b.png"
 same "one thread, the same bytes" "$T/a.png" "$T/b.png"
 good "scalar kernels" $G -p 'a photo of a cat' -W 32 -H 64 --isa scalar -o "$T/b.png"
@@ -67,38 +39,38 @@ same "scalar kernels, the same bytes" "$T/a.png" "$T/b.png"
 good "from its metadata" generate --model $M --from-image "$T/a.png" -o "$T/b.png"
 same "the same picture again" "$T/a.png" "$T/b.png"
 good "a forced form of convolution" $G -p 'a photo of a cat' -W 32 -H 64 --conv winograd -o "$T/c.png"
-says "is in its metadata" "$T/c.png" '"conv":"winograd"'
+holds "is in its metadata" "$T/c.png" '"conv":"winograd"'
 good "and comes back from there" generate --model $M --from-image "$T/c.png" -o "$T/b.png"
 same "to the same picture" "$T/c.png" "$T/b.png"
 good "an option wins over metadata" generate --model $M --from-image "$T/a.png" --seed 6 -o "$T/b.png"
-says "with the other seed" "$T/b.png" 'Seed: 6, Size: 32x64'
+holds "with the other seed" "$T/b.png" 'Seed: 6, Size: 32x64'
 
 good batch $G -p 'a <mango>' --embedding "$E" -n 'a dog' -W 16 -H 16 -b 3 --eta 0.5 --json -o "$T/n.png"
-says "JSON line" "$T/out" '{"file":".*n-2.png","seed":7,"seconds":'
-says "metadata of learned words" "$T/n-1.png" 'Eta: 0.5, TI hashes: "<mango>: [0-9a-f]\{12\}"'
+holds "JSON line" "$T/out" '{"file":".*n-2.png","seed":7,"seconds":'
+holds "metadata of learned words" "$T/n-1.png" 'Eta: 0.5, TI hashes: "<mango>: [0-9a-f]\{12\}"'
 good "numbered" $G -p 'a <mango>' --embedding "$E" -n 'a dog' -W 16 -H 16 -b 2 --eta 0.5 --seed 6 -o "$T/x%03d.png"
 same "a batch equals single runs" "$T/n-1.png" "$T/x000.png"
 same "each with its own seed" "$T/n-2.png" "$T/x001.png"
 good "repeat with the word missing" generate --model $M --from-image "$T/n-1.png" -o "$T/b.png"
-says "warns of the missing word" "$T/err" 'made with the learned word <mango>'
+holds "warns of the missing word" "$T/err" 'made with the learned word <mango>'
 good "another name" $G -p 'a <fruit>' --embedding "<fruit>=$E" -W 16 -H 16 -o "$T/b.png"
-says "no warning then" "$T/b.png" 'TI hashes: "<fruit>'
+holds "no warning then" "$T/b.png" 'TI hashes: "<fruit>'
 good "ddpm, no guidance, PPM" generate --model $M -p cat --sampler ddpm --cfg-scale 1 --steps 2 -W 8 -H 8 --seed 1 --no-metadata -o "$T/c.ppm"
-says "PPM" "$T/c.ppm" '^P6'
+holds "PPM" "$T/c.ppm" '^P6'
 good "no metadata" $G -p cat -W 8 -H 8 --no-metadata -o "$T/c.png"
 ! grep -q 'parameters' "$T/c.png"
-ok "no metadata in it" $?
+result "no metadata in it" $?
 good "random seed" generate --model $M -p cat --steps 1 -W 8 -H 8 -o "$T/c.png"
-says "random seed is said" "$T/err" '^seed [0-9]'
+holds "random seed is said" "$T/err" '^seed [0-9]'
 
 good "words unknown" $G -p 'a photo of a zebra' --embedding "$E" -W 8 -H 8 -o "$T/c.png"
-says "unknown word" "$T/err" 'small vocabulary.*zebra'
-says "unused word" "$T/err" 'does not contain the learned word <mango>'
+holds "unknown word" "$T/err" 'small vocabulary.*zebra'
+holds "unused word" "$T/err" 'does not contain the learned word <mango>'
 good "near miss" $G -p 'a <MANGO>' --embedding "$E" -W 8 -H 8 -o "$T/c.png"
-says "near miss is said" "$T/err" '"<MANGO>" is not the word <mango>'
+holds "near miss is said" "$T/err" '"<MANGO>" is not the word <mango>'
 long='a photo of a red cat on the beach and a photo of a red cat on the beach and a photo of a red cat on the beach near the very last dog'
 good "long prompt" $G -p "$long" -W 8 -H 8 -o "$T/c.png"
-says "lost part is said" "$T/err" 'no effect: ".*last dog"'
+holds "lost part is said" "$T/err" 'no effect: ".*last dog"'
 
 bad "a learned word would be lost" 2 '<mango>' $G -p "$long <mango>" --embedding "$E" -W 8 -H 8 -o "$T/bad.png"
 
@@ -141,14 +113,14 @@ bad "cut file" 3 short $G -p cat --embedding "$T/short" -o "$T/bad.png"
 : >"$T/empty"
 bad "empty file" 3 empty $G -p cat --embedding "$T/empty" -o "$T/bad.png"
 [ -z "$(find "$T" -name '*bad*' -o -name '.*.tmp.*')" ]
-ok "nothing left behind" $?
+result "nothing left behind" $?
 
 # ---- encode, decode ----
 P=testdata/world/concepts/mango/0.png
 good encode encode -m $M $P --moments --json -o "$T/z"
-says "its shape" "$T/out" '"shape":\[1,4,16,16\]'
+holds "its shape" "$T/out" '"shape":\[1,4,16,16\]'
 good decode decode -m $M "$T/z" -o "$T/p.png"
-says "its path" "$T/out" "^$T/p.png\$"
+holds "its path" "$T/out" "^$T/p.png\$"
 good "encode a sample" encode -m $M $P --sample --seed 3 --resolution 32 -o "$T/z2"
 good "encode it again" encode -m $M $P --sample --seed 3 --resolution 32 -o "$T/z3"
 same "a seed is a sample" "$T/z2" "$T/z3"
@@ -166,22 +138,22 @@ bad "tensor not there" 2 'nope' decode -m $M "$T/z" --tensor nope -o "$T/bad.png
 # ---- tokenize ----
 good tokenize tokenize -m $M 'a photo of a <mango>' --embedding "$E"
 [ "$(cut -f 2 "$T/out" | tr '\n' ' ')" = "0 3 10 26 3 1678 1 " ]
-ok "its ids" $?
+result "its ids" $?
 good "tokenize with a vocabulary alone" tokenize -m testdata/clip-vocab --json 'a cat'
-says "CLIP's ids" "$T/out" '"id":320,"text":"a</w>"},{"position":2,"id":2368,"text":"cat</w>"}.*"length":77,"used":4'
+holds "CLIP's ids" "$T/out" '"id":320,"text":"a</w>"},{"position":2,"id":2368,"text":"cat</w>"}.*"length":77,"used":4'
 good "empty prompt" tokenize -m $M ''
 bad "two prompts" 2 'one prompt' tokenize -m $M a b
 
 # ---- inspect ----
 good "inspect a model" inspect $M
-says "its size" "$T/out" 'parameters: 3372484'
-says "its use" "$T/out" 'usable: yes'
+holds "its size" "$T/out" 'parameters: 3372484'
+holds "its use" "$T/out" 'usable: yes'
 good "inspect a word" inspect --stats "$E"
-says "its numbers" "$T/out" 'norm: 1.927'
+holds "its numbers" "$T/out" 'norm: 1.927'
 good "inspect a picture" inspect --json "$T/g-0.png"
-says "its width" "$T/out" '"width":16'
+holds "its width" "$T/out" '"width":16'
 good "inspect a configuration" inspect $M/unet/config.json
-says "its kind" "$T/out" 'kind: configuration of diffusers'
+holds "its kind" "$T/out" 'kind: configuration of diffusers'
 bad "inspect no file" 6 nowhere inspect "$T/nowhere"
 bad "inspect an unread format" 4 PyTorch inspect "$T/zip"
 bad "inspect something else" 3 'safetensors' inspect Makefile
@@ -190,8 +162,7 @@ bad "inspect a folder of anything" 3 model_index inspect tests
 if [ -w /dev/full ]; then # opened by the shell, written through
     "$O" inspect "$E" >/dev/full 2>"$T/err"
     [ $? = 6 ]
-    ok "a full disk behind stdout" $?
+    result "a full disk behind stdout" $?
 fi
 
-echo "cli_basic: $passed passed, $failed failed"
-[ "$failed" = 0 ]
+finish

@@ -2,39 +2,15 @@
 # oneword eval and oneword demo. The cosines of pictures and sentences are those of PyTorch, from
 # testdata/world/clip/cases/similarity.safetensors (out.image_embeds, out.text_embeds), whose pictures are the first ones of
 # bunbun, casa and chefs.
-B=${B:-build}
-O=$B/oneword
-W=testdata/world
-T=$B/tests/cli_eval
-passed=0 failed=0
-rm -rf "$T" && mkdir -p "$T/two" "$T/one" "$T/empty" || exit 1
+. tests/shell.sh
+mkdir -p "$T/two" "$T/one" "$T/empty" || exit 1
 
-ok() { # NAME STATUS: 0 is good
-    if [ "$2" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)) && echo "FAILED: $1"; fi
-}
-run() { "$O" "$@" >"$T/out" 2>"$T/err" </dev/null; }
-good() { # NAME ARGS...: exit 0
-    name=$1 && shift
-    run "$@"
-    code=$?
-    [ $code = 0 ] || sed 's/^/  /' "$T/err"
-    ok "$name" $code
-}
-bad() { # NAME STATUS PATTERN ARGS...: that exit status, a message that says PATTERN, nothing on stdout
-    name=$1 want=$2 pattern=$3 && shift 3
-    run "$@"
-    code=$?
-    { [ $code = "$want" ] && grep -q -e "$pattern" "$T/err" && [ ! -s "$T/out" ]; }
-    result=$?
-    [ $result = 0 ] || { echo "  exit $code, expected $want, \"$pattern\"" && sed 's/^/  /' "$T/err"; }
-    ok "$name" $result
-}
 value() { sed -n "s/.*\"$1\":\(-*[0-9.e-]*\).*/\1/p" "$T/out"; }
 near() { # NAME KEY EXPECTED: the JSON's number within 1e-6
     awk -v a="$(value "$2")" -v b="$3" 'BEGIN {exit !(a != "" && a - b < 1e-6 && b - a < 1e-6)}'
     code=$?
     [ $code = 0 ] || echo "  $2: $(value "$2"), expected $3"
-    ok "$1" $code
+    result "$1" $code
 }
 
 # ---- folders of pictures ----
@@ -50,27 +26,27 @@ good "a picture against itself" eval --clip $W/clip --samples-dir "$T/one" --tra
 near "a picture is one with itself" reconstruction 1
 good "for people" eval --clip $W/clip --samples-dir "$T/two" --train-data-dir "$T/one"
 grep -q '^reconstruction  0\.[0-9]*  2 pictures against 1, all pairs$' "$T/out"
-ok "says what was compared" $?
+result "says what was compared" $?
 
 # ---- a learned word ----
 word() { "$O" eval --quiet --json --clip $W/clip --model $W/model --embedding $W/learned/mango.safetensors --train-data-dir $W/concepts/mango \
     --steps 2 --seed 5 "$@" 2>"$T/err" </dev/null; }
 word --samples 3 --edit-samples 2 --prompt "a photo of a {} at night" --prompt "pixel art of a {}" --threads 1 >"$T/out"
-ok "a word" $?
+result "a word" $?
 cp "$T/out" "$T/threads1"
 [ "$(grep -o '"prompt":' "$T/out" | wc -l)" -eq 2 ]
-ok "one score a sentence" $?
+result "one score a sentence" $?
 word --samples 3 --edit-samples 2 --prompt "a photo of a {} at night" --prompt "pixel art of a {}" --threads 2 | cmp - "$T/threads1"
-ok "threads do not change a digit" $?
+result "threads do not change a digit" $?
 printf 'a photo of a {} at night\n# remark\npixel art of a {}\n' >"$T/prompts"
 word --samples 3 --edit-samples 2 --prompts "$T/prompts" | cmp - "$T/threads1"
-ok "sentences from a file" $?
+result "sentences from a file" $?
 word --samples 3 --edit-samples 0 --word "<mango>" >"$T/out"
 [ "$(value reconstruction)" = "$(sed 's/.*"reconstruction":\([0-9.]*\),.*/\1/' "$T/threads1")" ] && ! grep -q editability "$T/out"
-ok "no editability when nobody asks; the word named gives the same" $?
+result "no editability when nobody asks; the word named gives the same" $?
 word --samples 3 --edit-samples 0 --word cat >"$T/out"
 [ "$(value reconstruction)" != "$(sed 's/.*"reconstruction":\([0-9.]*\),.*/\1/' "$T/threads1")" ]
-ok "another word, another score" $?
+result "another word, another score" $?
 
 # ---- errors ----
 bad "no judge" 2 '--clip DIR is missing' eval --model $W/model
@@ -87,26 +63,25 @@ mini() { # FOLDER THREADS: too few steps to learn anything, which is exit 7
     [ $? = 7 ]
 }
 mini demo 1
-ok "demo says that it did not work" $?
+result "demo says that it did not work" $?
 grep -q '^It did not work' "$T/out" && [ ! -s "$T/err" ]
-ok "the verdict is a sentence" $?
+result "the verdict is a sentence" $?
 mini demo2 2 && cmp "$T/demo/sheet.png" "$T/demo2/sheet.png" && cmp "$T/demo/learned_embeds.safetensors" "$T/demo2/learned_embeds.safetensors"
-ok "threads do not change sheet and word" $?
+result "threads do not change sheet and word" $?
 grep -o 'src="[^"]\{0,22\}' "$T/demo/report.html" >"$T/sources"
 [ "$(wc -l <"$T/sources")" -gt 50 ] && ! grep -qv 'data:image/png;base64,' "$T/sources"
-ok "the report holds its pictures" $?
+result "the report holds its pictures" $?
 ! grep -qiE '(href|src|url\()[ =]*"?(https?:|//)|<script|@import|<link' "$T/demo/report.html"
-ok "the report refers to nothing outside" $?
+result "the report refers to nothing outside" $?
 grep -q '</html>' "$T/demo/report.html" && grep -q '&lt;mango&gt;' "$T/demo/report.html" && ! grep -q '<mango>' "$T/demo/report.html"
-ok "the report is whole, and the word escaped" $?
+result "the report is whole, and the word escaped" $?
 [ "$(grep -c '<svg' "$T/demo/report.html")" -eq 2 ] && ! grep -qE '^<(path|text|circle).*(nan|inf)' "$T/demo/report.html"
-ok "two curves" $?
+result "two curves" $?
 good "the word is a file that works" eval --quiet --json --clip $W/clip --model $W/model --embedding "$T/demo/learned_embeds.safetensors" \
     --train-data-dir $W/concepts/mango --samples 1 --edit-samples 0 --steps 1
 bad "an unknown concept" 2 'no object of that name' demo --concept nobody --output "$T/none"
 bad "a style is no object" 2 'no object of that name' demo --concept rosewood --output "$T/none"
 [ ! -e "$T/none" ]
-ok "nothing is left behind" $?
+result "nothing is left behind" $?
 
-echo "cli_eval: $passed passed, $failed failed"
-[ $failed = 0 ]
+finish

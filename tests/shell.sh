@@ -45,6 +45,24 @@ status() {
 says() {
     if grep -qE -- "$2" "$T/err"; then ok; else fail "$1: \"$2\" not in: $(tail -n 1 "$T/err" | cut -c1-300)"; fi
 }
+result() { # result NAME STATUS: 0 is good
+    if [ "$2" = 0 ]; then ok; else fail "$1"; fi
+}
+run() { "$O" "$@" >"$T/out" 2>"$T/err" </dev/null; }
+good() { # good NAME ARGS...: the program runs with them
+    name=$1
+    shift
+    status "$name" 0 "$O" "$@"
+}
+bad() { # bad NAME STATUS PATTERN ARGS...: it fails with that status, says PATTERN (a basic one), and writes nothing to stdout
+    name=$1 want=$2 pattern=$3
+    shift 3
+    status "$name" "$want" "$O" "$@"
+    grep -q -e "$pattern" "$T/err"
+    result "$name: says \"$pattern\"" $?
+    [ ! -s "$T/out" ]
+    result "$name: nothing on stdout" $?
+}
 gone() { # gone NAME PATH...: nothing was left behind
     name=$1
     shift

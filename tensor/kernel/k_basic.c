@@ -1,8 +1,6 @@
 /* Elementwise work and reductions at the speed of memory. */
 #include "tensor/kernel/k_table.h"
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* 0..n in steps of 16 with the lanes that are left: body sees i and m (16, or fewer in the last step). */
 #define EACH_VECTOR(n, i, m) \
     for (int64_t i = 0, m = min64(16, n); i < (n); i += 16, m = min64(16, (n) - i))

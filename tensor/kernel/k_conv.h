@@ -58,11 +58,6 @@ size_t K(conv_weights_scratch)(const k_conv *p);
 
 /* ---- small things for both drivers ---- */
 
-static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static inline int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* At least n floats, and an odd number of cache lines: arrays at this distance do not fall on the same cache sets. */
 static inline int64_t odd_lines(int64_t n) { return (ceil_div(n, 16) | 1) * 16; }
 

@@ -50,8 +50,6 @@ typedef struct plan {
 
 /* ---- cutting the work ---- */
 
-static int64_t cut(int64_t n, int64_t part, int64_t parts) { return part * n / parts; }
-
 /* Regions of about NC or LARGE pixels, as square as copies of the rows around them ask for; then more, until the threads have
  * equal shares, or else parts of M. */
 static void plan_regions(const conv_view *v, plan *q) {

@@ -2,27 +2,7 @@
  * need not lie in panels: A is read where the rows of a matrix lie, B wherever a table says. The two loads of a step from
  * that table, and the longer addresses, hide behind 28 multiply-adds (12 with AVX2). */
 #include "tensor/kernel/k_conv.h"
-
-#if V_TILE_VECS == 2
-#define WIDE(x) x
-#else
-#define WIDE(x)
-#endif
-
-#define ROWS_1(X) X(0)
-#define ROWS_2(X) ROWS_1(X) X(1)
-#define ROWS_3(X) ROWS_2(X) X(2)
-#define ROWS_4(X) ROWS_3(X) X(3)
-#define ROWS_5(X) ROWS_4(X) X(4)
-#define ROWS_6(X) ROWS_5(X) X(5)
-#define ROWS_7(X) ROWS_6(X) X(6)
-#define ROWS_8(X) ROWS_7(X) X(7)
-#define ROWS_9(X) ROWS_8(X) X(8)
-#define ROWS_10(X) ROWS_9(X) X(9)
-#define ROWS_11(X) ROWS_10(X) X(10)
-#define ROWS_12(X) ROWS_11(X) X(11)
-#define ROWS_13(X) ROWS_12(X) X(12)
-#define ROWS_14(X) ROWS_13(X) X(13)
+#include "tensor/kernel/k_tile.h"
 
 #define VEC(i, v) (t + ((i) * CONV_VECS + (v)) * V_LANES)
 #define START(i) \
@@ -39,7 +19,6 @@
     v_store(VEC(i, 0), c##i); \
     WIDE(v_store(VEC(i, 1), d##i);)
 
-/* The macros keep each row of the tile in variables of its own: arrays would go through memory. */
 #define DEFINE_TILE(h) \
     static void tile_##h(int64_t n, const conv_operands *from, float *t, int first) { \
         const conv_step *step = from->step; \
@@ -66,31 +45,8 @@
         ROWS_##h(FINISH) \
     }
 
-DEFINE_TILE(1)
-DEFINE_TILE(2)
-DEFINE_TILE(3)
-DEFINE_TILE(4)
-DEFINE_TILE(5)
-DEFINE_TILE(6)
-#if V_TILE_ROWS == 14
-DEFINE_TILE(7)
-DEFINE_TILE(8)
-DEFINE_TILE(9)
-DEFINE_TILE(10)
-DEFINE_TILE(11)
-DEFINE_TILE(12)
-DEFINE_TILE(13)
-DEFINE_TILE(14)
-#endif
-
-typedef void tile(int64_t n, const conv_operands *from, float *t, int first);
-
-static tile *const tile_of_height[CONV_ROWS + 1] = {
-    NULL,   tile_1, tile_2, tile_3,  tile_4,  tile_5,  tile_6,
-#if V_TILE_ROWS == 14
-    tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14
-#endif
-};
+EACH_HEIGHT(DEFINE_TILE)
+static void (*const tile_of_height[CONV_ROWS + 1])(int64_t n, const conv_operands *from, float *t, int first) = TILES;
 
 void K(conv_tile)(int64_t rows, int64_t n, const conv_operands *from, float *t, int first) {
     tile_of_height[rows](n, from, t, first);

@@ -34,8 +34,6 @@ typedef struct plan {
     int threads;
 } plan;
 
-static int64_t cut(int64_t n, int64_t part, int64_t parts) { return part * n / parts; }
-
 static plan make_plan(const k_conv *p) {
     plan q = {0};
     int64_t pixels = p->P * p->Q;

@@ -10,6 +10,7 @@
  * Between blocks of k a chain rests in a tile of the worker's scratch, as a float, which it is anyway: where the
  * blocks end does not change a bit. The old C (acc) is thus free to be added last. */
 #include "tensor/kernel/k_gemm.h"
+#include "tensor/kernel/k_tile.h"
 #include "tensor/parallel.h"
 
 enum {
@@ -22,27 +23,6 @@ enum {
 };
 
 /* ---- the register tile: t (+)= A panel x B panel, for every height up to GEMM_ROWS ---- */
-
-#if V_TILE_VECS == 2
-#define WIDE(x) x
-#else
-#define WIDE(x)
-#endif
-
-#define ROWS_1(X) X(0)
-#define ROWS_2(X) ROWS_1(X) X(1)
-#define ROWS_3(X) ROWS_2(X) X(2)
-#define ROWS_4(X) ROWS_3(X) X(3)
-#define ROWS_5(X) ROWS_4(X) X(4)
-#define ROWS_6(X) ROWS_5(X) X(5)
-#define ROWS_7(X) ROWS_6(X) X(6)
-#define ROWS_8(X) ROWS_7(X) X(7)
-#define ROWS_9(X) ROWS_8(X) X(8)
-#define ROWS_10(X) ROWS_9(X) X(9)
-#define ROWS_11(X) ROWS_10(X) X(10)
-#define ROWS_12(X) ROWS_11(X) X(11)
-#define ROWS_13(X) ROWS_12(X) X(12)
-#define ROWS_14(X) ROWS_13(X) X(13)
 
 /* What a tile is called with: element (i, k) of A at a[i * row + k * step], a panel of B, where the sums come from (NULL:
  * zero), rows of GEMM_COLS, what is added to each row of them (NULL: nothing), and where they go, rows of ld. With `lies`, B
@@ -81,7 +61,6 @@ enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 
         WIDE(if (!q->narrow) v_store(to + i * q->ld + V_LANES, d##i);) \
     }
 
-/* The macros keep each row of the tile in variables of its own: arrays would go through memory. */
 #define DEFINE_TILE(h) \
     static void tile_##h(const tile_job *q) { \
         const float *a = q->a, *b = q->b; \
@@ -115,29 +94,8 @@ enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 
         ROWS_##h(FINISH) \
     }
 
-DEFINE_TILE(1)
-DEFINE_TILE(2)
-DEFINE_TILE(3)
-DEFINE_TILE(4)
-DEFINE_TILE(5)
-DEFINE_TILE(6)
-#if V_TILE_ROWS == 14
-DEFINE_TILE(7)
-DEFINE_TILE(8)
-DEFINE_TILE(9)
-DEFINE_TILE(10)
-DEFINE_TILE(11)
-DEFINE_TILE(12)
-DEFINE_TILE(13)
-DEFINE_TILE(14)
-#endif
-
-static void (*const tile_of_height[GEMM_ROWS + 1])(const tile_job *q) = {
-    NULL,   tile_1, tile_2, tile_3,  tile_4,  tile_5,  tile_6,
-#if V_TILE_ROWS == 14
-    tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14
-#endif
-};
+EACH_HEIGHT(DEFINE_TILE)
+static void (*const tile_of_height[GEMM_ROWS + 1])(const tile_job *q) = TILES;
 
 void K(gemm_tile)(int64_t rows, int64_t kc, int64_t cols, const float *a, int64_t lda, const float *b, float *t, int first) {
     tile_job q = {.kc = kc, .row = 1, .step = lda, .ld = GEMM_COLS, .a = a, .from = first ? NULL : t, .b = b, .to = t,
@@ -154,11 +112,6 @@ typedef struct plan {
     int64_t b_size, a_size, t_size; /* of a worker's scratch, in floats */
     int in_place, stream, threads;
 } plan;
-
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* What the busiest thread does if C is cut into m x n tasks, in multiply-adds: to turn an element of B takes as long as
  * TURN of them, to copy one of A or B as COPY. */
@@ -239,14 +192,6 @@ static void write_tile(const gemm *g, int stream, int64_t b, int64_t m, int64_t 
     }
 }
 
-/* Asks for the part of C that a tile will be written to, so that its lines are there when the tile is done. */
-static void fetch_tile(const gemm *g, int64_t b, int64_t m, int64_t n, int64_t rows, int64_t cols) {
-    const float *c = g->C + b * g->c_step + (g->turned ? n * g->ldc + m : m * g->ldc + n);
-    int64_t lines = g->turned ? cols : rows, length = g->turned ? rows : cols;
-    for (int64_t i = 0; i < lines; i++, c += g->ldc)
-        for (int64_t j = 0; j < length; j += V_LANES) v_prefetch((uintptr_t)(c + j));
-}
-
 /* ---- one task ---- */
 
 typedef struct job {
@@ -288,7 +233,6 @@ static void run_group(const job *w, const task *s, int64_t p0, int64_t p1, int64
             q.from = k0 ? T : NULL;
             q.to = direct ? g->C + s->b * g->c_step + m * g->ldc + s->n0 + j : T, q.ld = direct ? g->ldc : GEMM_COLS;
             q.stream = direct && w->q.stream;
-            if (last && !w->q.stream) fetch_tile(g, s->b, m, s->n0 + j, h, n);
             tile_of_height[h](&q);
             if (last && !direct) write_tile(g, w->q.stream, s->b, m, s->n0 + j, h, n, T);
             if (g->K > w->q.kc) T += TILE;
@@ -300,10 +244,10 @@ static void run_task(void *arg, int64_t index, int worker) {
     const gemm *g = w->g;
     const plan *q = &w->q;
     int64_t nt = index % q->n_tasks, mt = index / q->n_tasks % q->m_tasks;
-    task s = {.b = index / q->n_tasks / q->m_tasks, .m0 = mt * g->M / q->m_tasks};
-    s.rows = (mt + 1) * g->M / q->m_tasks - s.m0;
-    s.n0 = nt * q->n_panels / q->n_tasks * GEMM_COLS;
-    s.cols = min64(g->N, (nt + 1) * q->n_panels / q->n_tasks * GEMM_COLS) - s.n0;
+    task s = {.b = index / q->n_tasks / q->m_tasks, .m0 = cut(g->M, mt, q->m_tasks)};
+    s.rows = cut(g->M, mt + 1, q->m_tasks) - s.m0;
+    s.n0 = cut(q->n_panels, nt, q->n_tasks) * GEMM_COLS;
+    s.cols = min64(g->N, cut(q->n_panels, nt + 1, q->n_tasks) * GEMM_COLS) - s.n0;
     /* panels of even height: 77 rows are 5 x 13 and 12, rather than 5 x 14 and 7 */
     s.panels = ceil_div(s.rows, GEMM_ROWS), s.height = ceil_div(s.rows, s.panels);
     s.B = (float *)g->scratch + worker * (q->b_size + q->a_size + q->t_size);

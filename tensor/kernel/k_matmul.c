@@ -3,14 +3,8 @@
 #include "tensor/kernel/k_table.h"
 #include "tensor/parallel.h"
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* ---- packers ---- */
 
-#define SIXTEEN(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
-#define LOAD_F32(i) r[i] = v_load_typed(v->base, TN_F32, at + i * v->ld);
-#define LOAD_F16(i) r[i] = v_load_typed(v->base, TN_F16, at + i * v->ld);
-#define LOAD_BF16(i) r[i] = v_load_typed(v->base, TN_BF16, at + i * v->ld);
 #define LOAD_PART(i) r[i] = i < rows ? v_loadn_typed(v->base, v->type, at + i * v->ld, n) : v_zero();
 #define STORE(i) \
     if (i < n) v_store(dst + i * stride, r[i]);
@@ -22,16 +16,12 @@ static void pack_across(const gemm_view *v, int64_t at, int64_t rows, int64_t kc
         int64_t n = min64(16, kc - k);
         v16 r[16];
         if (n < 16 || rows < 16) {
-            SIXTEEN(LOAD_PART)
-        } else if (v->type == TN_F32) {
-            SIXTEEN(LOAD_F32)
-        } else if (v->type == TN_F16) {
-            SIXTEEN(LOAD_F16)
+            V_SIXTEEN(LOAD_PART)
         } else {
-            SIXTEEN(LOAD_BF16)
+            v_load_rows(r, v->base, v->type, at, v->ld);
         }
         v_transpose(r);
-        SIXTEEN(STORE)
+        V_SIXTEEN(STORE)
     }
 }
 

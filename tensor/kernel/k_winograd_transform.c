@@ -24,9 +24,6 @@
 #include "tensor/kernel/k_winograd.h"
 #include "tensor/kernel/k_table.h"
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* ---- one dimension: vectors of d at distance s, of r at distance t, in memory ---- */
 
 /* In double, where all but the divisions are exact, and rounded once. */
@@ -255,29 +252,17 @@ static inline void weight_2d(int64_t m, const float *g, int64_t s, float *u, int
 
 #define EACH_9(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 #define EACH_7(X) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
-#define EACH_16(X) EACH_9(X) EACH_7(X)
 
 /* out[e], lane l = element at + l stride + e of the weight, e < n (9 or 16), l < lanes. Lanes behind repeat the last; elements behind
  * the end of the weight are 0. */
 static inline void turn_weight(const k_conv *p, int64_t at, int64_t stride, int64_t lanes, int64_t n, float *out) {
     v16 r[16];
     int64_t size = p->O * p->C * 9, last = at + (lanes - 1) * stride;
-    const char *first = (const char *)p->w + (size_t)at * dtype_size(p->w_type);
-    size_t bytes = (size_t)stride * dtype_size(p->w_type);
-#define LOAD_F32(i) r[i] = v_load((const float *)(const void *)(first + i * bytes));
-#define LOAD_F16(i) r[i] = v_load_f16(first + i * bytes);
-#define LOAD_BF16(i) r[i] = v_load_bf16(first + i * bytes);
 #define LOAD_EDGE(i) r[i] = v_loadn_typed(p->w, p->w_type, min64(at + i * stride, last), min64(V_LANES, size - min64(at + i * stride, last)));
     if (lanes == V_LANES && last + V_LANES <= size) {
-        if (p->w_type == TN_F32) {
-            EACH_16(LOAD_F32)
-        } else if (p->w_type == TN_F16) {
-            EACH_16(LOAD_F16)
-        } else {
-            EACH_16(LOAD_BF16)
-        }
+        v_load_rows(r, p->w, p->w_type, at, stride);
     } else {
-        EACH_16(LOAD_EDGE)
+        V_SIXTEEN(LOAD_EDGE)
     }
     v_transpose(r);
 #define STORE(i) v_store(out + i * E, r[i]);

@@ -34,6 +34,7 @@
 #include <string.h>
 
 #include "tensor/fma.h"
+#include "tensor/int64.h"
 #include "tensor/kernel/kernels.h"
 
 /* K(name) is the name of a kernel in this compile: k_name_avx512, ... */
@@ -153,6 +154,24 @@ static inline v16 v_loadn_typed(const void *base, tn_dtype type, int64_t i, int6
     uint16_t h[16] = {0};
     if (n > 0) memcpy(h, p, (size_t)n * sizeof *h);
     return type == TN_F16 ? v_load_f16(h) : v_load_bf16(h);
+}
+
+#define V_SIXTEEN(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+
+/* r[i] = elements at + i stride ... + 15. Written out for each type, so that r stays in registers. */
+static inline void v_load_rows(v16 r[16], const void *base, tn_dtype type, int64_t at, int64_t stride) {
+    const char *p = (const char *)base + (size_t)at * dtype_size(type);
+    size_t step = (size_t)stride * dtype_size(type);
+#define V_ROW_F32(i) r[i] = v_load((const float *)(const void *)(p + i * step));
+#define V_ROW_F16(i) r[i] = v_load_f16(p + i * step);
+#define V_ROW_BF16(i) r[i] = v_load_bf16(p + i * step);
+    if (type == TN_F32) {
+        V_SIXTEEN(V_ROW_F32)
+    } else if (type == TN_F16) {
+        V_SIXTEEN(V_ROW_F16)
+    } else {
+        V_SIXTEEN(V_ROW_BF16)
+    }
 }
 
 static inline float s_load_typed(const void *base, tn_dtype type, int64_t i) {

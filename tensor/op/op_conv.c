@@ -1,4 +1,5 @@
 /* conv2d. Definition: ref/conv.c; of what it adds to the product: ref/add_scale.c. */
+#include "tensor/int64.h"
 #include "tensor/op/ops.h"
 #include "tensor/parallel.h"
 
@@ -30,8 +31,6 @@ static k_conv problem(const tn_ctx *c, const tn_node *n) {
     if (n->in[4]) p.add = n->in[4]->data;
     return p;
 }
-
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /* What Winograd's form with tiles of m x m takes for `out` channels of h x w pixels from `in` channels, in operations on 16
  * lanes. Each pair of channels has a product for each element of a patch and tile (more than 16 tiles are rounded up to
