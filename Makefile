@@ -92,6 +92,9 @@ $(B)/tests/test_oom: $(B)/obj/tools/generate.o
 $(B)/tests/test_memory: LIBS := $(B)/liboneword.a $(LIBS)
 $(B)/tests/test_memory: $(B)/obj/tools/generate.o $(B)/obj/tools/memory.o
 
+$(B)/tests/test_stats: LIBS := $(B)/liboneword.a $(LIBS)
+$(B)/tests/test_stats: $(B)/obj/tools/stats.o
+
 # What the shell tests make their files with.
 $(B)/tests/forge: $(B)/obj/tests/forge.o $(B)/liboneword.a
 	@mkdir -p $(@D)

@@ -25,8 +25,32 @@ near "one picture: both definitions agree" cosine_of_mean 0.4264364
 good "a picture against itself" eval --clip $W/clip --samples-dir "$T/one" --train-data-dir "$T/one" --json
 near "a picture is one with itself" reconstruction 1
 good "for people" eval --clip $W/clip --samples-dir "$T/two" --train-data-dir "$T/one"
-grep -q '^reconstruction  0\.[0-9]*  2 pictures against 1, all pairs$' "$T/out"
+grep -q '^reconstruction  0\.[0-9]*  \[-*[0-9.]*, [0-9.]*\]  *2 pictures against 1, all pairs$' "$T/out"
 result "says what was compared" $?
+
+# Two pictures: Student's interval is their mean -+ 12.7062 times half of what they differ by.
+apart() { "$O" eval --clip $W/clip --samples-dir "$1" --train-data-dir "$T/one" --json | sed 's/.*"reconstruction":\([0-9.e-]*\).*/\1/'; }
+mkdir "$T/first" "$T/second" && cp "$T/two/0.png" "$T/first" && cp "$T/two/1.png" "$T/second"
+"$O" eval --clip $W/clip --samples-dir "$T/two" --train-data-dir "$T/one" --json >"$T/out"
+sed 's/.*"reconstruction_interval":\[\([^]]*\)\].*/\1/; s/,/ /' "$T/out" | awk -v a="$(apart "$T/first")" -v b="$(apart "$T/second")" '
+    {m = (a + b) / 2; h = 12.7062 * (a > b ? a - b : b - a) / 2; exit !($1 - (m - h) < 1e-6 && (m - h) - $1 < 1e-6 && $2 - (m + h) < 1e-6 && (m + h) - $2 < 1e-6)}'
+ok "the interval of reconstruction" $?
+"$O" eval --clip $W/clip --samples-dir "$T/one" --train-data-dir "$T/one" --json | grep -q '"reconstruction_interval":\[null,null\]'
+ok "one picture says nothing of its spread" $?
+
+# ---- kept features ----
+cp "$T/out" "$T/plain"
+good "features are computed and kept" eval --clip $W/clip --samples-dir "$T/two" --train-data-dir "$T/one" --json --cache "$T/cache"
+cmp -s "$T/out" "$T/plain" && [ "$(ls "$T/cache" | wc -l)" = 3 ]
+ok "a file a picture, the same scores" $?
+good "and read" eval --clip $W/clip --samples-dir "$T/two" --train-data-dir "$T/one" --json --cache "$T/cache"
+cmp -s "$T/out" "$T/plain"
+ok "the same scores again" $?
+for f in "$T"/cache/*; do cp "$(ls "$T"/cache/* | head -n 1)" "$f.same" && mv "$f.same" "$f"; done
+good "what is kept is what is used" eval --clip $W/clip --samples-dir "$T/two" --train-data-dir "$T/one" --json --cache "$T/cache"
+near "all pictures alike" reconstruction 1
+for f in "$T"/cache/*; do echo >"$f"; done
+bad "a damaged file is named" 3 "$T/cache" eval --clip $W/clip --samples-dir "$T/two" --train-data-dir "$T/one" --json --cache "$T/cache"
 
 # ---- a learned word ----
 word() { "$O" eval --quiet --json --clip $W/clip --model $W/model --embedding $W/learned/mango.safetensors --train-data-dir $W/concepts/mango \

@@ -2,6 +2,7 @@
 
 #include "nn/image/preprocess.h"
 #include "tensor/op/ops.h"
+#include "tools/clip_cache.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +45,7 @@ static int see_some(tn_ctx *c, const clip_judge *j, const nn_image *images, int 
     return take_rows(c, nn_clip_image_features(c, j->clip, x), n, j->width, features, err);
 }
 
-int clip_see(tn_ctx *c, const clip_judge *j, const nn_image *images, int n, float *features, tn_err *err) {
+static int see_all(tn_ctx *c, const clip_judge *j, const nn_image *images, int n, float *features, tn_err *err) {
     int64_t side = j->clip->crop;
     float *pixels = malloc((size_t)(SEE_BATCH * 3 * side * side) * sizeof *pixels);
     int r = pixels ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for pictures");
@@ -53,6 +54,17 @@ int clip_see(tn_ctx *c, const clip_judge *j, const nn_image *images, int n, floa
     }
     free(pixels);
     return r;
+}
+
+int clip_see(tn_ctx *c, const clip_judge *j, const nn_image *images, int n, float *features, tn_err *err) {
+    if (!j->cache) return see_all(c, j, images, n, features, err);
+    for (int i = 0; i < n; i++) {
+        bool found;
+        float *at = features + i * j->width;
+        if (clip_recall(j, &images[i], at, &found, err)) return -1;
+        if (!found && (see_all(c, j, &images[i], 1, at, err) || clip_remember(j, &images[i], at, err))) return -1;
+    }
+    return 0;
 }
 
 int clip_read(tn_ctx *c, const clip_judge *j, const char *text, float *features, bool *strange, tn_err *err) {

@@ -12,12 +12,20 @@
 typedef struct clip_judge {
     nn_clip *clip;
     nn_tokenizer *tokenizer;
-    int64_t width; /* of a feature vector: projection_dim */
+    int64_t width;        /* of a feature vector: projection_dim */
+    const char *cache;    /* folder that keeps the features of pictures; NULL: none */
+    char fingerprint[65]; /* with a cache: of the CLIP directory */
 } clip_judge;
 
 /* A CLIP directory: weights, preprocessor_config.json and the tokenizer. Free also after a failure. */
 int clip_open(const char *dir, clip_judge *j, tn_err *err);
 void clip_close(clip_judge *j); /* leaves it zeroed */
+/* SHA-256 over the files of a CLIP directory that can change what it sees: weights, configuration, vocabulary. */
+int clip_fingerprint(const char *dir, char hex[65], tn_err *err);
+/* From now on clip_see looks for the features of a picture in the folder `cache`, which is made, before it computes them, and
+ * keeps them there: a file a picture, named by the SHA-256 of the CLIP's fingerprint and the pixels. `dir` as for clip_open;
+ * `cache` is kept by reference. */
+int clip_keep(clip_judge *j, const char *dir, const char *cache, tn_err *err);
 
 /* features [n, width]. Pictures of any size, preprocessed as the model's files say. The vector of a picture does not depend on
  * the others. TN_ENOMEM. */

@@ -211,7 +211,7 @@ static bool tell(const demo *d) {
     bool good = demo_verdict(d, verdict, sizeof verdict);
     printf("\n%-14s reconstruction   editability\n", "");
     for (int i = 0; i < DEMO_WORDS; i++) {
-        printf("%-14s %.3f            %.3f         %s\n", d->called[i], d->word[i].reconstruction, d->word[i].mean_of_cosines, meaning[i]);
+        printf("%-14s %.3f            %.3f         %s\n", d->called[i], d->word[i].reconstruction.value, d->word[i].mean_of_cosines.value, meaning[i]);
     }
     printf("(cosines in CLIP's space: samples against the %d pictures, samples in scenes and styles against their sentences)\n\n%s\n\n", d->pics.n,
            verdict);

@@ -10,7 +10,7 @@
 
 typedef struct settings {
     opt_common common;
-    const char *model, *clip, *data, *prompts_file, *samples_dir, *text, *word;
+    const char *model, *clip, *data, *prompts_file, *samples_dir, *text, *word, *cache;
     opt_list embedding, prompt;
     int64_t samples, edit_samples, steps, seed;
     double guidance;
@@ -32,6 +32,7 @@ static const opt_row rows[] = {
     {"seed,S", OPT_INT, AT(seed), 0, 9e18, "N", "picture i of every sentence has the noise of seed + i (default 0)"},
     {"samples-dir", OPT_TEXT, AT(samples_dir), 0, 0, "DIR", "judge the pictures of a folder; nothing is generated"},
     {"text", OPT_TEXT, AT(text), 0, 0, "TEXT", "with --samples-dir: the sentence for editability; {} is removed"},
+    {"cache", OPT_TEXT, AT(cache), 0, 0, "DIR", "keep what the CLIP sees of each picture in a folder, for the next time"},
     OPT_COMMON(settings, common),
 };
 
@@ -42,7 +43,8 @@ const opt_command cmd_eval = {
     "       oneword eval --clip DIR --samples-dir DIR [--train-data-dir DIR] [--text TEXT]",
     "reconstruction  mean cosine between pictures of \"a photo of a WORD\" and the concept's pictures, over all pairs\n"
     "editability     cosine between pictures of a sentence with the word and the sentence without it, in both definitions:\n"
-    "                the mean of the cosines (the paper's published code), the cosine of the mean picture (the paper's text)\n\n"
+    "                the mean of the cosines (the paper's published code), the cosine of the mean picture (the paper's text)\n"
+    "In brackets, intervals of 95 % over samples: Student's t, for the cosine of the mean by a jackknife.\n\n"
     "example:\n"
     "  oneword eval --model testdata/world/model --clip testdata/world/clip --embedding out/learned_embeds.safetensors \\\n"
     "    --train-data-dir testdata/world/concepts/mango",
@@ -109,10 +111,20 @@ static void choose_prompts(job *j) {
 
 /* ---- results ---- */
 
+/* "NAME": the value, "NAME_interval": [from, to], null where one picture says nothing of it. */
+static void put_estimate(tn_jw *w, const char *name, estimate e) {
+    char key[64];
+    snprintf(key, sizeof key, "%s_interval", name);
+    tn_jw_number(w, name, e.value);
+    tn_jw_open(w, key, '[');
+    tn_jw_number(w, NULL, e.lo), tn_jw_number(w, NULL, e.hi);
+    tn_jw_close(w, ']');
+}
+
 static void print_set_json(tn_jw *w, const char *prompt, const eval_set *set) {
     tn_jw_open(w, NULL, '{');
     tn_jw_string(w, "prompt", prompt), tn_jw_int(w, "samples", set->n);
-    tn_jw_number(w, "mean_of_cosines", set->mean_of_cosines), tn_jw_number(w, "cosine_of_mean", set->cosine_of_mean);
+    put_estimate(w, "mean_of_cosines", set->mean_of_cosines), put_estimate(w, "cosine_of_mean", set->cosine_of_mean);
     tn_jw_close(w, '}');
 }
 
@@ -131,11 +143,11 @@ static int print_word_json(const job *j, const char *word, const eval_word *r, t
     tn_jw_open(&w, NULL, '{');
     tn_jw_int(&w, "v", 1), tn_jw_string(&w, "word", word), tn_jw_int(&w, "samples", r->plain.n), tn_jw_int(&w, "pictures", j->pics.n);
     tn_jw_int(&w, "seed", j->o.seed), tn_jw_int(&w, "steps", j->o.steps), tn_jw_number(&w, "guidance_scale", j->o.guidance);
-    tn_jw_number(&w, "reconstruction", r->reconstruction);
+    put_estimate(&w, "reconstruction", r->reconstruction);
     tn_jw_number(&w, "reconstruction_of_pictures", clip_within(&j->judge, j->features, j->pics.n));
     if (r->nedit) {
         tn_jw_open(&w, "editability", '{');
-        tn_jw_number(&w, "mean_of_cosines", r->mean_of_cosines), tn_jw_number(&w, "cosine_of_mean", r->cosine_of_mean);
+        put_estimate(&w, "mean_of_cosines", r->mean_of_cosines), put_estimate(&w, "cosine_of_mean", r->cosine_of_mean);
         tn_jw_open(&w, "prompts", '[');
         for (int i = 0; i < r->nedit; i++) print_set_json(&w, j->prompts[i], &r->edit[i]);
         tn_jw_close(&w, ']');
@@ -144,15 +156,25 @@ static int print_word_json(const job *j, const char *word, const eval_word *r, t
     return put_json(&w, err);
 }
 
+/* One line: the value, its interval, what it is. */
+static void print_estimate(const char *name, estimate e, const char *what) {
+    char interval[40] = "";
+    if (e.n > 1) snprintf(interval, sizeof interval, "[%.4f, %.4f]", e.lo, e.hi);
+    printf("%-15s %.4f  %-16s  %s\n", name, e.value, interval, what);
+}
+
 static void print_word(const job *j, const char *word, const eval_word *r) {
-    printf("reconstruction  %.4f  %d pictures of \"a photo of a %s\" against %d of the concept, all pairs\n", r->reconstruction, r->plain.n, word,
-           j->pics.n);
-    if (j->pics.n > 1) printf("                %.4f  the concept's pictures among themselves\n", clip_within(&j->judge, j->features, j->pics.n));
+    char what[400];
+    snprintf(what, sizeof what, "%d pictures of \"a photo of a %.200s\" against %d of the concept, all pairs", r->plain.n, word, j->pics.n);
+    print_estimate("reconstruction", r->reconstruction, what);
+    if (j->pics.n > 1) print_estimate("", (estimate){.value = clip_within(&j->judge, j->features, j->pics.n)}, "the concept's pictures among themselves");
     if (!r->nedit) return;
-    printf("editability     %.4f  mean of the cosines (published code)\n", r->mean_of_cosines);
-    printf("                %.4f  cosine of the mean picture (paper)\n\n", r->cosine_of_mean);
-    printf("  code    paper   sentence, %d pictures each\n", r->edit[0].n);
-    for (int i = 0; i < r->nedit; i++) printf("  %.4f  %.4f  %s\n", r->edit[i].mean_of_cosines, r->edit[i].cosine_of_mean, j->prompts[i]);
+    print_estimate("editability", r->mean_of_cosines, "mean of the cosines (published code)");
+    print_estimate("", r->cosine_of_mean, "cosine of the mean picture (paper)");
+    printf("\n  code    paper   sentence, %d pictures each\n", r->edit[0].n);
+    for (int i = 0; i < r->nedit; i++) {
+        printf("  %.4f  %.4f  %s\n", r->edit[i].mean_of_cosines.value, r->edit[i].cosine_of_mean.value, j->prompts[i]);
+    }
 }
 
 /* ---- the two ways ---- */
@@ -185,15 +207,15 @@ static int judge_word(job *j, tn_err *err) {
     return r;
 }
 
-static int print_folder_json(const job *j, const eval_set *set, double reconstruction, tn_err *err) {
+static int print_folder_json(const job *j, const eval_set *set, estimate reconstruction, tn_err *err) {
     tn_jw w;
     tn_jw_init(&w, 0);
     tn_jw_open(&w, NULL, '{');
     tn_jw_int(&w, "v", 1), tn_jw_string(&w, "samples_dir", j->o.samples_dir), tn_jw_int(&w, "samples", set->n);
-    if (j->o.data) tn_jw_number(&w, "reconstruction", reconstruction);
+    if (j->o.data) put_estimate(&w, "reconstruction", reconstruction);
     if (j->o.text) {
         tn_jw_open(&w, "editability", '{');
-        tn_jw_number(&w, "mean_of_cosines", set->mean_of_cosines), tn_jw_number(&w, "cosine_of_mean", set->cosine_of_mean);
+        put_estimate(&w, "mean_of_cosines", set->mean_of_cosines), put_estimate(&w, "cosine_of_mean", set->cosine_of_mean);
         tn_jw_close(&w, '}');
     }
     return put_json(&w, err);
@@ -203,21 +225,23 @@ static int judge_folder(job *j, tn_err *err) {
     const settings *o = &j->o;
     pictures samples = {0};
     eval_set set = {0};
-    double reconstruction = 0.0;
+    estimate reconstruction = {0};
     int r = see_folder(j, o->samples_dir, &samples, &set.features, err);
     set.n = samples.n;
     if (!r && o->data) {
         r = see_folder(j, o->data, &j->pics, &j->features, err);
-        if (!r) reconstruction = clip_pairs(&j->judge, set.features, set.n, j->features, j->pics.n);
+        if (!r) r = eval_reconstruction(&j->judge, set.features, set.n, j->features, j->pics.n, &reconstruction, err);
     }
     if (!r && o->text) r = eval_editability(&j->c, &j->judge, o->text, &set, err);
     if (!r && set.strange) opt_warn("\"%s\": the CLIP has never seen a word of it", o->text);
     if (!r && o->common.json) {
         r = print_folder_json(j, &set, reconstruction, err);
     } else if (!r) {
-        if (o->data) printf("reconstruction  %.4f  %d pictures against %d, all pairs\n", reconstruction, set.n, j->pics.n);
-        if (o->text) printf("editability     %.4f  mean of the cosines (published code)\n                %.4f  cosine of the mean picture (paper)\n",
-                            set.mean_of_cosines, set.cosine_of_mean);
+        char what[80];
+        snprintf(what, sizeof what, "%d pictures against %d, all pairs", set.n, j->pics.n);
+        if (o->data) print_estimate("reconstruction", reconstruction, what);
+        if (o->text) print_estimate("editability", set.mean_of_cosines, "mean of the cosines (published code)");
+        if (o->text) print_estimate("", set.cosine_of_mean, "cosine of the mean picture (paper)");
     }
     eval_set_free(&set);
     pictures_free(&samples);
@@ -230,6 +254,7 @@ static int run(int argc, char **argv) {
     int r = opt_parse(&cmd_eval, argc, argv, &j.o, NULL, NULL, &err);
     if (r) return r < 0 ? opt_error(&err) : 0;
     r = check(&j.o, &err) || opt_context(&j.o.common, &j.c, &err) || clip_open(j.o.clip, &j.judge, &err);
+    if (!r && j.o.cache) r = clip_keep(&j.judge, j.o.clip, j.o.cache, &err);
     if (!r) r = j.o.samples_dir ? judge_folder(&j, &err) : judge_word(&j, &err);
     free(j.learned), free(j.features);
     emb_free(&j.words);

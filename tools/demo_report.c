@@ -12,15 +12,15 @@ static const double GAIN = 0.03, LOSS = 0.15;
 
 bool demo_verdict(const demo *d, char *text, size_t cap) {
     const eval_word *w = d->word;
-    double known = w[DEMO_INITIALISER].reconstruction, other = w[DEMO_OTHER].reconstruction, ours = w[DEMO_LEARNED].reconstruction;
+    double known = w[DEMO_INITIALISER].reconstruction.value, other = w[DEMO_OTHER].reconstruction.value, ours = w[DEMO_LEARNED].reconstruction.value;
     bool near = ours >= known + GAIN && ours >= other + GAIN;
-    bool editable = w[DEMO_LEARNED].mean_of_cosines >= w[DEMO_INITIALISER].mean_of_cosines - LOSS;
+    bool editable = w[DEMO_LEARNED].mean_of_cosines.value >= w[DEMO_INITIALISER].mean_of_cosines.value - LOSS;
     if (near && editable) {
         snprintf(text, cap, "It worked. Pictures of %s resemble the %d pictures it was learned from (%.2f) more than pictures of \"%s\" do "
                  "(%.2f) or those of %s, a word learned for something else (%.2f). And the word still goes where sentences send it: %.2f "
                  "in new scenes and styles, \"%s\" has %.2f.",
-                 d->token, d->pics.n, ours, d->initialiser, known, d->called[DEMO_OTHER], other, w[DEMO_LEARNED].mean_of_cosines, d->initialiser,
-                 w[DEMO_INITIALISER].mean_of_cosines);
+                 d->token, d->pics.n, ours, d->initialiser, known, d->called[DEMO_OTHER], other, w[DEMO_LEARNED].mean_of_cosines.value, d->initialiser,
+                 w[DEMO_INITIALISER].mean_of_cosines.value);
     } else {
         snprintf(text, cap, "It did not work: pictures of %s %s.", d->token,
                  near ? "no longer follow the rest of the sentence" : "are not clearly nearer to the pictures than those of other words");
@@ -152,7 +152,7 @@ static void list_scores(const demo *d, page_score *s, char (*name)[96]) {
     for (int i = 0; i < DEMO_WORDS; i++) {
         const eval_word *w = &d->word[i];
         snprintf(name[i], sizeof *name, i == DEMO_INITIALISER ? "\"%s\"" : "%s", d->called[i]);
-        s[i] = (page_score){name[i], note[i], w->reconstruction, w->mean_of_cosines, w->cosine_of_mean};
+        s[i] = (page_score){name[i], note[i], w->reconstruction.value, w->mean_of_cosines.value, w->cosine_of_mean.value};
     }
     s[DEMO_WORDS] = (page_score){"the pictures", note[DEMO_WORDS], clip_within(&d->judge, d->features, d->pics.n), -1.0, -1.0};
 }

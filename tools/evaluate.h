@@ -6,6 +6,7 @@
 #include "tools/clip_score.h"
 #include "tools/generate.h"
 #include "tools/opt.h"
+#include "tools/stats.h"
 
 /* "{}" is the place of the word. */
 typedef struct eval_prompt {
@@ -36,25 +37,33 @@ typedef struct eval_set {
     char *prompt;    /* with the word in it */
     nn_image *image; /* [n] */
     int n;
-    float *features;        /* [n, width] */
-    double mean_of_cosines; /* the official code's definition of editability */
-    double cosine_of_mean;  /* the paper's */
+    float *features;          /* [n, width] */
+    double *cosine;           /* [n], of each to the prompt without the word */
+    double *without;          /* [n]: the paper's definition on all samples but one */
+    estimate mean_of_cosines; /* the official code's definition of editability */
+    estimate cosine_of_mean;  /* the paper's; the interval is a jackknife's */
     bool strange;           /* the prompt without the word has words that the judge has never seen */
 } eval_set;
 
 /* Makes n pictures of the sentence `text` with `word` in the place of "{}". *out is as zeros after a failure. */
 int eval_make(eval_job *job, const char *text, const char *word, int n, eval_set *out, tn_err *err);
-/* Scores the features of n pictures against a sentence with `word` (may be "") in the place of "{}". */
+/* Scores the features of a set against a sentence, whose "{}" is taken out. */
 int eval_editability(tn_ctx *c, const clip_judge *judge, const char *text, eval_set *set, tn_err *err);
 void eval_set_free(eval_set *set);
 
+/* The mean cosine over all pairs of n samples and the concept's pictures, both as features: the interval is over samples. */
+int eval_reconstruction(const clip_judge *judge, const float *samples, int n, const float *pictures, int npictures, estimate *out,
+                        tn_err *err);
+
 /* All that is said of one word. */
 typedef struct eval_word {
-    eval_set plain;         /* EVAL_PLAIN */
-    double reconstruction;  /* mean cosine over all pairs of these and the concept's pictures */
-    eval_set *edit;         /* one a prompt */
+    eval_set plain;          /* EVAL_PLAIN */
+    estimate reconstruction; /* of these */
+    eval_set *edit;          /* one a prompt */
     int nedit;
-    double mean_of_cosines, cosine_of_mean; /* the means over the prompts */
+    /* The means over the prompts. Sample i of every prompt has the same noise, so the intervals are over i: the prompts are
+     * what was asked, not drawn. */
+    estimate mean_of_cosines, cosine_of_mean;
 } eval_word;
 
 /* prompts: n sentences with "{}"; pictures: the features [npictures, width] of the concept's. edit_samples may be 0. */
