@@ -27,11 +27,10 @@ static void diffuse(const nn_schedule *s, const nn_inversion_batch *b, int64_t n
     }
 }
 
-int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn_word *w, const nn_inversion_batch *b,
-                          float scale, bool first, double *loss, tn_err *err) {
+/* The loss of one batch, as a tensor. */
+static tn_tensor *forward(tn_ctx *c, const nn_model *m, const nn_schedule *s, tn_tensor *learned,
+                          const nn_inversion_batch *b) {
     int64_t C = nn_unet_cfg(m->unet)->in_channels, shape[] = {b->B, C, b->h, b->w};
-    if (tn_ctx_begin(c, true, err)) return -1;
-    tn_tensor *learned = tn_leaf(c, TN_F32, 2, (int64_t[]){w->rows, w->dim}, w->v, true);
     tn_tensor *t = tn_new(c, TN_F32, 1, &b->B), *noisy = tn_new(c, TN_F32, 4, shape),
               *target = tn_new(c, TN_F32, 4, shape);
     if (tn_live(c)) {
@@ -39,7 +38,23 @@ int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn
         for (int64_t i = 0; i < b->B; i++) ((float *)t->data)[i] = (float)b->timesteps[i];
     }
     tn_tensor *context = nn_text_encode_cached(c, m->text, b->texts, b->ids, b->B, b->L, learned);
-    tn_tensor *y = tn_mse(c, nn_unet_forward(c, m->unet, noisy, t, context), target, NULL);
+    return tn_mse(c, nn_unet_forward(c, m->unet, noisy, t, context), target, NULL);
+}
+
+int nn_inversion_loss(tn_ctx *c, const nn_model *m, const nn_schedule *s, const nn_word *w, const nn_inversion_batch *b,
+                      double *loss, tn_err *err) {
+    if (tn_ctx_begin(c, false, err)) return -1;
+    tn_tensor *learned = tn_leaf(c, TN_F32, 2, (int64_t[]){w->rows, w->dim}, w->v, false), *y = forward(c, m, s, learned, b);
+    if (tn_ctx_status(c, err)) return -1;
+    if (!tn_live(c)) return 0;
+    *loss = (double)*tn_f32(y);
+    return isfinite(*loss) ? 0 : tn_fail(err, TN_ENUMERIC, "the loss is not finite");
+}
+
+int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn_word *w, const nn_inversion_batch *b,
+                          float scale, bool first, double *loss, tn_err *err) {
+    if (tn_ctx_begin(c, true, err)) return -1;
+    tn_tensor *learned = tn_leaf(c, TN_F32, 2, (int64_t[]){w->rows, w->dim}, w->v, true), *y = forward(c, m, s, learned, b);
     if (y->need) { /* else no placeholder is in the batch */
         tn_seed(c, y, &scale);
         tn_backward(c);
@@ -56,20 +71,22 @@ int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn
 }
 
 /* Both kinds in double, rounded once when added. OFFICIAL: R = ||sum_i D_i||^2 / V^2, dR/dD_i = 2 sum_j D_j / V^2. */
-double nn_inversion_regularise(nn_word *w, nn_reg_kind kind, double weight) {
-    double R = 0.0, V = (double)w->rows, over = kind == NN_REG_L2 ? V : V * V;
+double nn_inversion_regularise(nn_word *w, int64_t first, int64_t V, nn_reg_kind kind, double weight) {
+    const float *v = w->v + first * w->dim, *initial = w->initial + first * w->dim;
+    float *grad = w->grad + first * w->dim;
+    double R = 0.0, over = kind == NN_REG_L2 ? (double)V : (double)V * (double)V;
     for (int64_t j = 0; j < w->dim; j++) {
         double sum = 0.0;
-        for (int64_t i = 0; i < w->rows; i++) {
-            double d = (double)w->v[i * w->dim + j] - (double)w->initial[i * w->dim + j];
+        for (int64_t i = 0; i < V; i++) {
+            double d = (double)v[i * w->dim + j] - (double)initial[i * w->dim + j];
             sum += d;
             if (kind == NN_REG_L2) R += d * d;
         }
         if (kind == NN_REG_OFFICIAL) R += sum * sum;
-        for (int64_t i = 0; i < w->rows; i++) {
+        for (int64_t i = 0; i < V; i++) {
             int64_t k = i * w->dim + j;
-            double d = kind == NN_REG_OFFICIAL ? sum : (double)w->v[k] - (double)w->initial[k];
-            w->grad[k] = (float)((double)w->grad[k] + weight * 2.0 * d / over);
+            double d = kind == NN_REG_OFFICIAL ? sum : (double)v[k] - (double)initial[k];
+            grad[k] = (float)((double)grad[k] + weight * 2.0 * d / over);
         }
     }
     return R / over;
@@ -89,8 +106,14 @@ double nn_inversion_clip(nn_word *w, double max_norm, double max_value) {
     return norm;
 }
 
+void nn_inversion_update_rows(tn_ctx *c, nn_word *w, int64_t first, int64_t n, int64_t step, const tn_adamw_config *cfg,
+                              double lr) {
+    int64_t at = first * w->dim;
+    tn_adamw(c, cfg, lr, step, n * w->dim, w->v + at, w->grad + at, w->m + at, w->s + at);
+}
+
 void nn_inversion_update(tn_ctx *c, nn_word *w, const tn_adamw_config *cfg, double lr) {
-    tn_adamw(c, cfg, lr, ++w->updates, w->rows * w->dim, w->v, w->grad, w->m, w->s);
+    nn_inversion_update_rows(c, w, 0, w->rows, ++w->updates, cfg, lr);
 }
 
 void nn_expand_placeholder(int64_t *ids, int64_t L, int64_t placeholder, int64_t first, int64_t V) {

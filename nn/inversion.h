@@ -31,12 +31,17 @@ typedef struct nn_inversion_batch {
 int nn_inversion_gradient(tn_ctx *c, const nn_model *m, const nn_schedule *s, nn_word *w, const nn_inversion_batch *b,
                           float scale, bool first, double *loss, tn_err *err);
 
-/* weight * R is added to the loss, its gradient to w->grad; returns R. With D = v - initial [V,dim]:
+/* The loss alone, nothing recorded; w may be any rows that the ids name. TN_ENOMEM; TN_ENUMERIC. */
+int nn_inversion_loss(tn_ctx *c, const nn_model *m, const nn_schedule *s, const nn_word *w, const nn_inversion_batch *b,
+                      double *loss, tn_err *err);
+
+/* For V rows from `first` on: weight * R is added to the loss, its gradient to w->grad; returns R. With D = v - initial
+ * [V,dim]:
  * NN_REG_L2: R = sum_i ||D_i||^2 / V;
  * NN_REG_OFFICIAL: the mean over all V x V entries of D D^T, which is what the official code computes
  * (rinongal/textual_inversion embedding_manager.py): the same for V = 1, else only the mean of the rows is held. */
 typedef enum { NN_REG_L2, NN_REG_OFFICIAL } nn_reg_kind;
-double nn_inversion_regularise(nn_word *w, nn_reg_kind kind, double weight);
+double nn_inversion_regularise(nn_word *w, int64_t first, int64_t V, nn_reg_kind kind, double weight);
 
 /* Gradient clipping before the update: by total norm (torch's clip_grad_norm_) or by value; 0 = none. Returns the
  * norm before. */
@@ -44,6 +49,9 @@ double nn_inversion_clip(nn_word *w, double max_norm, double max_value);
 
 /* One AdamW step with w->grad. */
 void nn_inversion_update(tn_ctx *c, nn_word *w, const tn_adamw_config *cfg, double lr);
+/* The same for n rows from `first` on, as their step number `step` (from 1); w->updates is the caller's. */
+void nn_inversion_update_rows(tn_ctx *c, nn_word *w, int64_t first, int64_t n, int64_t step, const tn_adamw_config *cfg,
+                              double lr);
 
 /* The official code's way to several vectors: in ids [L] each `placeholder` becomes rows first, first+1, .. first+V-1,
  * what follows moves right, and the row is cut to L. */

@@ -4,6 +4,7 @@
 #include "tensor/io/json.h"
 #include "tensor/io/sys.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,13 +51,25 @@ void nn_templates_free(nn_templates *t) {
     *t = (nn_templates){0};
 }
 
-int nn_templates_builtin(bool style, nn_templates *t, tn_err *err) {
+/* One built-in sentence, its plain "a photo of" as `instead` where that is not NULL, and with what stands at its end. */
+static int push_built_in(nn_templates *t, const char *line, const char *instead, const char *end, tn_err *err) {
+    static const char photo[] = "a photo of";
+    char text[100];
+    bool plain = instead && strncmp(line, photo, sizeof photo - 1) == 0;
+    int n = snprintf(text, sizeof text, "%s%s%s", plain ? instead : "", line + (plain ? sizeof photo - 1 : 0), end);
+    return push(t, text, (size_t)n, err);
+}
+
+int nn_templates_builtin(nn_template_list which, nn_templates *t, tn_err *err) {
+    static const char *const instead[] = {NULL, "an illustration of", "a depiction of"};
+    bool style = which == NN_TEMPLATES_STYLE;
     const char *const *list = style ? style_templates : object_templates;
     size_t n =
         style ? sizeof style_templates / sizeof *style_templates : sizeof object_templates / sizeof *object_templates;
     *t = (nn_templates){0};
-    for (size_t i = 0; i < n; i++) {
-        if (push(t, list[i], strlen(list[i]), err)) {
+    for (int block = 0; block < (which == NN_TEMPLATES_OFFICIAL ? 3 : 1); block++) {
+        for (size_t i = 0; i < n; i++) {
+            if (!push_built_in(t, list[i], instead[block], which == NN_TEMPLATES_PAPER ? "." : "", err)) continue;
             nn_templates_free(t);
             return -1;
         }

@@ -164,6 +164,10 @@ static void test_studio(test_state *t) {
         s.templates.n = 2; /* sentences are all alike */
         memset(s.picture.rgb, 99, 20 * 12 * 3);
         if (test_section(t, "learning")) every_allocation(t, "learning", learn, &s);
+        nn_train_config plain = s.cfg;
+        s.cfg.nswitches = 1, s.cfg.switch_at[0] = 1, s.cfg.per_image_share = 1.0, s.cfg.stop_window = 2, s.templates.n = 1;
+        if (test_section(t, "learning with setups")) every_allocation(t, "learning with setups", learn, &s);
+        s.cfg = plain, s.templates.n = 2;
         s.cfg.center_crop = true;
         if (test_section(t, "learning checkpointed")) every_allocation(t, "learning checkpointed", learn, &s);
         s.templates.n = 27;

@@ -64,10 +64,10 @@ static void test_word(test_state *t) {
     CHECK(t, nn_word_init(&w, 2, 3, &err) == 0);
     for (int i = 0; i < 6; i++) w.v[i] = (float)i, w.initial[i] = 0.0f;
     /* rows (0,1,2) and (3,4,5): squared norms 5 and 50, sum (3,5,7) */
-    CHECK(t, near(nn_inversion_regularise(&w, NN_REG_L2, 0.5), 27.5, 1e-12));
+    CHECK(t, near(nn_inversion_regularise(&w, 0, 2, NN_REG_L2, 0.5), 27.5, 1e-12));
     CHECK(t, w.grad[0] == 0.0f && w.grad[5] == 2.5f); /* weight * 2 * 5 / 2 rows */
     memset(w.grad, 0, 6 * sizeof(float));
-    CHECK(t, near(nn_inversion_regularise(&w, NN_REG_OFFICIAL, 1.0), 83.0 / 4.0, 1e-12));
+    CHECK(t, near(nn_inversion_regularise(&w, 0, 2, NN_REG_OFFICIAL, 1.0), 83.0 / 4.0, 1e-12));
     CHECK(t, w.grad[0] == 1.5f && w.grad[3] == 1.5f && w.grad[2] == 3.5f);
     for (int i = 0; i < 6; i++) w.grad[i] = i == 0 ? 3.0f : i == 1 ? -4.0f : 0.0f;
     CHECK(t, near(nn_inversion_clip(&w, 1.0, 0.0), 5.0, 1e-12) && near((double)w.grad[1], -0.8, 1e-5));

@@ -5,6 +5,7 @@
  * killed at any moment goes on with --resume to the same bytes. */
 #include "nn/train.h"
 #include "tensor/io/sys.h"
+#include "tools/captions.h"
 #include "tools/embedding.h"
 #include "tools/generate.h"
 #include "tools/pictures.h"
@@ -24,8 +25,12 @@ const opt_command cmd_train = {
     "train --model DIR --train-data-dir DIR --placeholder-token TOKEN [--initializer-token WORD] [options]",
     "presets (explicit options win):\n"
     "  diffusers  batch 1 x 4, 3000 steps, rate 5e-4 scaled by 4\n"
-    "  official   batch 2, 6100 steps, rate 5e-3 scaled by 2 (the paper's code for Stable Diffusion)\n"
+    "  paper      batch 4 x 2, 5000 steps, rate 5e-3 scaled by 8; sentences with a full stop\n"
+    "  official   batch 2, 6100 steps, rate 5e-3 scaled by 2; the official code's 81 sentences, its regulariser, its start (the\n"
+    "             first position added to the initializer's row, uniform noise without one), its way to several vectors\n"
     "  quick      batch 1, 400 steps, rate 1e-2 falling to 0, no mirroring: a word in minutes on a CPU\n\n"
+    "The setups of the paper's section 5.2 (--num-vectors, --progressive, --embedding-reg-weight, --per-image-tokens, --captions,\n"
+    "--learning-rate, --max-pictures) may be combined.\n\n"
     "example:\n"
     "  oneword train --model testdata/world/model --train-data-dir testdata/world/concepts/mango --preset quick \\\n"
     "    --template-file testdata/world/templates-object.txt --placeholder-token '<mango>' --initializer-token cat -o out",
@@ -47,6 +52,8 @@ typedef struct job {
     nn_model *model;
     nn_templates templates;
     pictures pics;
+    captions captions;
+    emb_words initial; /* of --initializer-embedding */
     nn_train *train;
     nn_residency residency;
     size_t base;             /* memory that the program has before it encodes and learns */
@@ -83,13 +90,29 @@ static int log_step(const job *j, const nn_train_step *s, tn_err *err) {
     tn_jw_open(&w, NULL, '{');
     tn_jw_string(&w, "event", "step"), tn_jw_int(&w, "step", s->step), tn_jw_number(&w, "loss", s->loss);
     if (j->cfg.reg_weight > 0.0) tn_jw_number(&w, "reg", s->reg);
+    if (j->cfg.nswitches) tn_jw_int(&w, "vectors", s->vectors);
+    if (j->cfg.stop_window) tn_jw_number(&w, "eval_loss", s->eval_loss), tn_jw_number(&w, "variance_ratio", s->variance);
     tn_jw_number(&w, "lr", s->lr), tn_jw_number(&w, "grad_norm", s->grad_norm);
     tn_jw_int(&w, "rss", (int64_t)tn_rss_now());
     tn_jw_close(&w, '}');
     return log_line(j, &w, err);
 }
 
-/* ---- run.json: what a resumed run needs to know that its command line may not say ---- */
+/* ---- run.json: what a resumed run needs to know that its command line may not say; and where it ended ---- */
+
+static void store_setups(const job *j, tn_jw *w) {
+    const nn_train_config *c = &j->cfg;
+    if (c->reg_weight > 0.0) tn_jw_number(w, "embedding_reg_weight", c->reg_weight), tn_jw_string(w, "embedding_reg", j->o.reg_kind);
+    if (j->o.progressive) tn_jw_string(w, "progressive", j->o.progressive);
+    if (j->o.per_image) tn_jw_number(w, "per_image_share", c->per_image_share);
+    if (j->o.captions) tn_jw_bool(w, "captions", true);
+    if (j->o.compose) tn_jw_number(w, "compose_share", c->compose_share), tn_jw_int(w, "compose_pictures", c->compose_pictures);
+    tn_jw_int(w, "pictures", j->pics.n);
+    if (!c->stop_window) return;
+    tn_jw_string(w, "early_stop", "dvar"), tn_jw_int(w, "early_stop_window", c->stop_window);
+    tn_jw_number(w, "early_stop_threshold", c->stop_threshold);
+    if (nn_train_stopped(j->train)) tn_jw_int(w, "stopped_after_step", nn_train_steps_done(j->train));
+}
 
 static int store_run(const job *j, tn_err *err) {
     char path[4096];
@@ -104,6 +127,7 @@ static int store_run(const job *j, tn_err *err) {
     tn_jw_open(&w, "placeholder_tokens", '[');
     for (int i = 0; i < j->cfg.nplaceholders; i++) tn_jw_string(&w, NULL, j->cfg.placeholder[i]);
     tn_jw_close(&w, ']');
+    store_setups(j, &w);
     tn_jw_close(&w, '}');
     char *text = tn_jw_take(&w);
     int r = text ? output_path(j, "run.json", path, sizeof path, err) : tn_fail(err, TN_ENOMEM, "out of memory");
@@ -137,7 +161,10 @@ static int save_words(const job *j, const char *name, tn_err *err) {
     emb_words words = {0};
     int r = output_path(j, name, path, sizeof path, err);
     for (int i = 0; !r && i < j->cfg.nplaceholders; i++) {
-        r = emb_append(&words, j->cfg.placeholder[i], j->cfg.num_vectors, nn_train_word(j->train)->dim, nn_train_vectors(j->train, i), err);
+        r = emb_append(&words, j->cfg.placeholder[i], nn_train_in_use(j->train), nn_train_word(j->train)->dim, nn_train_vectors(j->train, i), err);
+    }
+    for (int i = 0; !r && j->o.save_per_image && i < j->pics.n; i++) {
+        r = emb_append(&words, nn_train_image_token(j->train, i), 1, nn_train_word(j->train)->dim, nn_train_image_vector(j->train, i), err);
     }
     if (!r) r = emb_write(path, &words, err);
     emb_free(&words);
@@ -263,7 +290,7 @@ static int after_step(job *j, const nn_train_step *s, tn_err *err) {
         if (save_words(j, name, err)) return -1;
     }
     if (j->o.validation_prompt && s->step % j->o.validation_steps == 0 && validate(j, s->step, err)) return -1;
-    if (s->step % j->o.checkpointing_steps == 0 || s->step == j->cfg.steps || stop_signal) return save_checkpoint(j, err);
+    if (s->step % j->o.checkpointing_steps == 0 || nn_train_finished(j->train) || stop_signal) return save_checkpoint(j, err);
     return 0;
 }
 
@@ -273,11 +300,15 @@ static int loop(job *j, tn_err *err) {
     signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
     j->mean_loss = 0.0;
     opt_progress_start(&j->progress, &j->o.common, "Steps", j->cfg.steps, nn_train_steps_done(j->train));
-    while (nn_train_steps_done(j->train) < j->cfg.steps && !stop_signal) {
+    while (!nn_train_finished(j->train) && !stop_signal) {
         if (nn_train_advance(j->train, &j->c, &s, err) || after_step(j, &s, err)) return -1;
     }
     opt_progress_end(&j->progress);
-    return nn_train_steps_done(j->train) < j->cfg.steps;
+    if (nn_train_stopped(j->train)) {
+        opt_note(&j->o.common, "\nthe loss of the fixed batch no longer moves: ended after step %" PRId64, nn_train_steps_done(j->train));
+        return store_run(j, err);
+    }
+    return !nn_train_finished(j->train);
 }
 
 /* At 512x512 a picture takes its time: half a minute on one core. */
@@ -287,17 +318,57 @@ static void on_picture(void *arg, int done, int total) {
     if (done == total) opt_progress_end(&j->progress);
 }
 
+static int load_pictures(job *j, tn_err *err) {
+    const train_options *o = &j->o;
+    if (pictures_load(o->data, &j->pics, err)) return -1;
+    int64_t keep = o->max_pictures && o->max_pictures < j->pics.n ? o->max_pictures : j->pics.n;
+    if (o->captions && captions_load(o->captions, &j->pics, (int)keep, &j->captions, err)) return -1;
+    j->cfg.captions = o->captions ? (const char *const *)j->captions.line : NULL;
+    pictures_cut(&j->pics, (int)keep);
+    if (o->compose) {
+        pictures more;
+        j->cfg.compose_from = j->pics.n;
+        if (pictures_load(o->compose, &more, err)) return -1;
+        if (o->max_pictures) pictures_cut(&more, (int)o->max_pictures);
+        int r = pictures_join(&j->pics, &more, err);
+        pictures_free(&more);
+        if (r) return -1;
+    }
+    if (j->pics.skipped) opt_warn("%s: %d files are no pictures and were passed over", o->data, j->pics.skipped);
+    return 0;
+}
+
+/* --initializer-embedding: the words of the file by the placeholders' names, or its only one. */
+static int load_initial(job *j, tn_err *err) {
+    nn_train_config *cfg = &j->cfg;
+    const char *file = j->o.initializer_embedding;
+    if (!file) return 0;
+    if (emb_read(file, NULL, &j->initial, err)) return -1;
+    for (int i = 0; i < cfg->nplaceholders; i++) {
+        const emb_word *w = j->initial.n == 1 && cfg->nplaceholders == 1 ? j->initial.w : NULL;
+        for (int k = 0; !w && k < j->initial.n; k++)
+            if (strcmp(j->initial.w[k].token, cfg->placeholder[i]) == 0) w = &j->initial.w[k];
+        if (!w) return tn_fail(err, TN_EUSAGE, "%s: no word %s in it", file, cfg->placeholder[i]);
+        if (w->n != cfg->num_vectors || w->dim != j->model->text->cfg.t.width) {
+            return tn_fail(err, TN_EUSAGE, "%s: %s has %" PRId64 " vectors of width %" PRId64 ", expected %" PRId64 " of %" PRId64
+                           " (--num-vectors, and the model it was made for)", file, w->token, w->n, w->dim, cfg->num_vectors,
+                           j->model->text->cfg.t.width);
+        }
+        cfg->initial[i] = w->v;
+    }
+    return 0;
+}
+
 static int load_inputs(job *j, tn_err *err) {
     train_options *o = &j->o;
     if (opt_context(&o->common, &j->c, err) || train_options_config(o, &j->cfg, err)) return -1;
     if (o->template_file ? nn_templates_load(o->template_file, &j->templates, err)
-                         : nn_templates_builtin(o->property && strcmp(o->property, "style") == 0, &j->templates, err)) return -1;
+                         : nn_templates_builtin(o->templates, &j->templates, err)) return -1;
     if (nn_model_load(o->model, NN_LOAD_ALL, &j->model, err)) return -1;
     for (const char *line = j->model->notes; o->common.verbose && *line; line += strcspn(line, "\n"), line += *line == '\n') {
         opt_note(&o->common, "%.*s", (int)strcspn(line, "\n"), line);
     }
-    if (pictures_load(o->data, &j->pics, err)) return -1;
-    if (j->pics.skipped) opt_warn("%s: %d files are no pictures and were passed over", o->data, j->pics.skipped);
+    if (load_pictures(j, err) || load_initial(j, err)) return -1;
     if (!j->cfg.resolution) j->cfg.resolution = gen_native_size(j->model);
     return nn_model_fingerprint(j->model, j->fingerprint, err);
 }
@@ -305,7 +376,8 @@ static int load_inputs(job *j, tn_err *err) {
 /* Every picture through the autoencoder, which is not needed after that. */
 static int encode(job *j, tn_err *err) {
     nn_memory_part(&j->c, j->model, j->residency, &j->encoder);
-    opt_progress_start(&j->progress, &j->o.common, "Encoding", j->pics.n, 0);
+    int64_t composed = j->cfg.compose_share > 0.0 ? j->cfg.compose_pictures : 0;
+    opt_progress_start(&j->progress, &j->o.common, "Encoding", j->pics.n + composed, 0);
     int r = nn_train_encode(j->train, &j->c, j->pics.image, on_picture, j, err);
     nn_model_rest(j->model);
     tn_ctx_free(&j->c);
@@ -336,6 +408,8 @@ static int run(int argc, char **argv) {
     nn_model_free(j.model);
     nn_templates_free(&j.templates);
     pictures_free(&j.pics);
+    captions_free(&j.captions);
+    emb_free(&j.initial);
     tn_ctx_free(&j.c);
     return r < 0 ? opt_error(&err) : r ? 128 + stop_signal : 0;
 }

@@ -24,6 +24,23 @@ void pictures_free(pictures *p) {
     *p = (pictures){0};
 }
 
+void pictures_cut(pictures *p, int n) {
+    while (p->n > n) p->n--, nn_image_free(&p->image[p->n]), free(p->name[p->n]);
+}
+
+int pictures_join(pictures *p, pictures *more, tn_err *err) {
+    size_t n = (size_t)p->n + (size_t)more->n;
+    nn_image *image = realloc(p->image, n * sizeof *image);
+    if (image) p->image = image;
+    char **name = realloc(p->name, n * sizeof *name);
+    if (name) p->name = name;
+    if (!image || !name) return tn_fail(err, TN_ENOMEM, "out of memory for the pictures");
+    memcpy(p->image + p->n, more->image, (size_t)more->n * sizeof *image);
+    memcpy(p->name + p->n, more->name, (size_t)more->n * sizeof *name);
+    p->n = (int)n, p->skipped += more->skipped, more->n = 0;
+    return 0;
+}
+
 static int load_one(const char *dir, const char *name, pictures *p, tn_err *err) {
     char path[4096];
     if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path) return tn_fail(err, TN_EUSAGE, "%s: the path is too long", dir);

@@ -16,5 +16,9 @@ typedef struct pictures {
  * pictures (TN_EINPUT). */
 int pictures_load(const char *dir, pictures *p, tn_err *err);
 void pictures_free(pictures *p);
+/* Frees those behind the first n. */
+void pictures_cut(pictures *p, int n);
+/* Moves all of *more behind those of *p. TN_ENOMEM, both then as they were. */
+int pictures_join(pictures *p, pictures *more, tn_err *err);
 
 #endif

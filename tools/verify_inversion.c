@@ -85,7 +85,7 @@ static void optimise(verify_case *c, const nn_model *m, const nn_schedule *sched
         total += loss;
     }
     if (c->err.code) return;
-    double R = s->reg_weight != 0 ? nn_inversion_regularise(w, NN_REG_OFFICIAL, s->reg_weight) : 0;
+    double R = s->reg_weight != 0 ? nn_inversion_regularise(w, 0, w->rows, NN_REG_OFFICIAL, s->reg_weight) : 0;
     out->loss[t] = (float)(total / (double)s->accumulation + s->reg_weight * R);
     out->reg[t] = (float)R;
     if (t < 2) verify_put_step(c, "out.grad", (int)t, TN_F32, 2, (int64_t[]){s->V, w->dim}, w->grad);
