@@ -33,19 +33,19 @@ static k_conv problem(const tn_ctx *c, const tn_node *n) {
 }
 
 /* What Winograd's form with tiles of m x m takes for `out` channels of h x w pixels from `in` channels, in operations on 16
- * lanes. Each pair of channels has a product for each element of a patch and tile (more than 16 tiles are rounded up to
- * vectors); the transforms of a patch, of a result and of a weight were measured to take as long as 16, 9 and 5 multiply-adds
- * an element. */
+ * lanes. Each pair of channels has a product for each element of a patch and tile; the transforms of a patch, of a result and of
+ * a weight were measured to take as long as 16, 9 and 5 multiply-adds an element. Tiles share vectors with those of other images
+ * of a batch: an image pays for the lanes that it fills. */
 static double winograd_work(int64_t in, int64_t out, int64_t h, int64_t w, int64_t m) {
-    int64_t tiles = ceil_div(h, m) * ceil_div(w, m), vectors = ceil_div(tiles, 16), lanes = tiles > 16 ? vectors * 16 : tiles;
-    double weights = (double)in * (double)out / 16 * (double)(lanes + 5), pixels = (double)vectors * (double)(16 * in + 9 * out);
-    return (double)((m + 2) * (m + 2)) * (weights + pixels);
+    double vectors = (double)(ceil_div(h, m) * ceil_div(w, m)) / 16, a = (double)in, b = (double)out;
+    return (double)((m + 2) * (m + 2)) * (a * b / 16 * (16 * vectors + 5) + vectors * (16 * a + 9 * b));
 }
 
 /* Winograd's tile for a result of `out` x h x w from `in` channels; 0: the direct form. Of two forms the one with less work; the
- * direct one unless the other saves a fifth, as that runs nearer to the machine's peak. On two threads Winograd's form was 0.9 to
- * 1.2 times as fast at this border (16@16x16, 128@8x8), 1.2 to 1.4 at 1280@8x8, 2.8 at 1280@16x16, 3.3 at 320@64x64. The shape of
- * one image decides alone: bits may depend neither on the machine nor on the batch that a picture is computed in. */
+ * direct one unless the other saves a fifth, as that runs nearer to the machine's peak. On two threads Winograd's form was 0.8 to
+ * 1.1 times as fast at this border (32 to 128@8x8, one image; 2 to 3 times with 32 images), 1.5 at 1280@8x8, 2.8 at 1280@16x16, 3.4
+ * at 320@64x64. The shape of one image decides alone: bits may depend neither on the machine nor on the batch that a picture is
+ * computed in. */
 static int winograd_tile(const tn_ctx *c, const k_conv *p, int64_t in, int64_t out, int64_t h, int64_t w) {
     if (p->KH != 3 || p->KW != 3 || p->stride != 1 || p->top > 2 || p->left > 2 || c->conv == TN_CONV_DIRECT) return 0;
     double four = winograd_work(in, out, h, w, 4), two = winograd_work(in, out, h, w, 2), best = four <= two ? four : two;
