@@ -92,6 +92,9 @@ status "resume with other pictures" 3 train "$T/whole" --max-train-steps 61 --tr
 says "resume with other pictures" pictures
 same "refused, nothing touched" "$T/whole/$E" "$T/cut/$E"
 cp -R "$T/a" "$T/longer"
+cp "$T/a/checkpoint.safetensors" "$T/stored.safetensors"
+status "from a checkpoint file" 0 train "$T/elsewhere" --max-train-steps 60 --resume-from-checkpoint "$T/stored.safetensors"
+same "from a checkpoint file" "$T/whole/$E" "$T/elsewhere/$E"
 status "a finished run made longer" 0 train "$T/longer" --max-train-steps 60 --resume
 same "a finished run made longer" "$T/whole/$E" "$T/longer/$E"
 "$F" put "$T/longer/checkpoint.safetensors" -600 'garbage'

@@ -55,7 +55,7 @@ const opt_row train_rows[TRAIN_NROWS] = {
     {"checkpointing-steps", OPT_INT, AT(checkpointing_steps), 1, 10000000, "N", "save a checkpoint every N steps (default 500)"},
     {"save-steps", OPT_INT, AT(save_steps), 1, 10000000, "N", "also write learned_embeds-steps-N.safetensors every N steps (default: never)"},
     {"resume", OPT_FLAG, AT(resume), 0, 0, NULL, "go on from the checkpoint in --output; starts over where there is none"},
-    {"resume-from-checkpoint", OPT_TEXT, AT(resume_from), 0, 0, "latest|FILE", "the same, or from a checkpoint file"},
+    {"resume-from-checkpoint", OPT_TEXT, AT(resume_from), 0, 0, "FILE", "the same from a checkpoint file (latest: the one in --output)"},
     {"validation-prompt", OPT_TEXT, AT(validation_prompt), 0, 0, "TEXT", "generate pictures of this prompt while training"},
     {"validation-steps", OPT_INT, AT(validation_steps), 1, 10000000, "N", "every N steps (default 100)"},
     {"num-validation-images", OPT_INT, AT(validation_images), 1, 64, "N", "how many (default 4)"},
