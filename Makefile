@@ -95,6 +95,9 @@ $(B)/tests/test_memory: $(B)/obj/tools/generate.o $(B)/obj/tools/memory.o
 $(B)/tests/test_stats: LIBS := $(B)/liboneword.a $(LIBS)
 $(B)/tests/test_stats: $(B)/obj/tools/stats.o
 
+$(B)/tests/test_edit: LIBS := $(B)/liboneword.a $(LIBS)
+$(B)/tests/test_edit: $(B)/obj/tools/generate.o
+
 # What the shell tests make their files with.
 $(B)/tests/forge: $(B)/obj/tests/forge.o $(B)/liboneword.a
 	@mkdir -p $(@D)

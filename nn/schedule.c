@@ -159,6 +159,22 @@ void nn_training_target(const nn_schedule *schedule, const float *x0, const floa
     }
 }
 
+void nn_predict_x0(const nn_schedule *schedule, const float *sample, const float *model_output, int t, float *out,
+                   size_t n) {
+    TN_REQUIRE(t >= 0 && t < schedule->config.num_train_timesteps);
+    float signal = sqrtf(schedule->alphas_cumprod[t]), sigma = sqrtf(1.0f - schedule->alphas_cumprod[t]);
+    switch (schedule->config.prediction_type) {
+    case NN_PREDICT_EPSILON:
+        for (size_t i = 0; i < n; i++) out[i] = (sample[i] - sigma * model_output[i]) / signal;
+        return;
+    case NN_PREDICT_V:
+        for (size_t i = 0; i < n; i++) out[i] = signal * sample[i] - sigma * model_output[i];
+        return;
+    case NN_PREDICT_SAMPLE: memmove(out, model_output, n * sizeof *out); return;
+    default: TN_BUG("prediction_type %d", schedule->config.prediction_type);
+    }
+}
+
 double nn_snr(const nn_schedule *schedule, int t) {
     TN_REQUIRE(t >= 0 && t < schedule->config.num_train_timesteps);
     double alpha_bar = (double)schedule->alphas_cumprod[t];

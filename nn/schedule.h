@@ -100,6 +100,10 @@ void nn_add_noise(const nn_schedule *schedule, const float *x0, const float *noi
 void nn_velocity(const nn_schedule *schedule, const float *x0, const float *noise, int t, float *out, size_t n);
 /* What the model is trained to give for nn_add_noise's result: the noise, the velocity or x0, by prediction_type. */
 void nn_training_target(const nn_schedule *schedule, const float *x0, const float *noise, int t, float *out, size_t n);
+/* What the model's output says of x0: the solution of the equations above, out = (sample - sqrt(1 - abar_t) eps) /
+ * sqrt(abar_t) for epsilon prediction. abar_t > 0 but for prediction of x0 itself. out may be one of the inputs. */
+void nn_predict_x0(const nn_schedule *schedule, const float *sample, const float *model_output, int t, float *out,
+                   size_t n);
 /* Signal to noise ratio abar_t / (1 - abar_t). */
 double nn_snr(const nn_schedule *schedule, int t);
 

@@ -92,6 +92,7 @@ typedef struct gen_run {
     tn_rng *rng;          /* [batch] */
     nn_schedule schedule;
     gen_needs needs;
+    nn_edit_run edit; /* of the batch */
 } gen_run;
 
 /* Every picture draws its noise from a generator of its own, so that it does not depend on its neighbours. */
@@ -107,6 +108,14 @@ static int after(void *arg, int step, const float *model_output, const float *la
     g->steps_done++;
     if (g->r->progress) g->r->progress(g->r->arg, g->steps_done, g->steps_total);
     return 0;
+}
+
+static int before(void *arg, int step, float *latent, tn_err *err) {
+    return nn_edit_before(&((gen_run *)arg)->edit, step, latent, err);
+}
+
+static int guide(void *arg, int step, const float *latent, float *model_output, tn_err *err) {
+    return nn_edit_guide(&((gen_run *)arg)->edit, step, latent, model_output, err);
 }
 
 static int encode_prompts(gen_run *g, tn_err *err) {
@@ -143,7 +152,18 @@ static int develop(gen_run *g, int64_t i, nn_image *out, tn_err *err) {
     const float *latent = g->latent + i * g->n;
     if (g->r->latents) memcpy(g->r->latents + (g->first + i) * g->n, latent, (size_t)g->n * sizeof *latent);
     if (nn_decode_latent(g->c, g->m->vae, latent, 1, g->h, g->w, g->image, err)) return -1;
+    if (g->r->edit) return nn_edit_develop(g->r->edit, g->image, out, err);
     return nn_image_from_signed(g->image, g->width, g->height, out, err);
+}
+
+/* What an edit changes in the loop over the steps. */
+static int begin_edit(tn_ctx *c, gen_run *g, nn_sampling *s, tn_err *err) {
+    const nn_edit *e = g->r->edit;
+    uint64_t seed = g->r->seed + (uint64_t)g->first;
+    if (nn_edit_run_open(&g->edit, e, g->m, &g->schedule, s->sampler, s->B, seed, c, err)) return -1;
+    nn_edit_begin(&g->edit, g->latent);
+    s->first = (int)e->cfg.first, s->before = before, s->guide = guide;
+    return 0;
 }
 
 /* The steps of B pictures, from noise in g->latent to what the decoder gets. */
@@ -163,8 +183,10 @@ static int sample(tn_ctx *c, gen_run *g, int64_t B, tn_err *err) {
                      .noise = draw,
                      .after = after,
                      .arg = g};
-    g->steps_total = (g->r->count + g->batch - 1) / g->batch * sampler.n_steps;
-    int bad = nn_sample(c, &s, g->latent, err);
+    int bad = g->r->edit ? begin_edit(c, g, &s, err) : 0;
+    g->steps_total = (g->r->count + g->batch - 1) / g->batch * (sampler.n_steps - s.first);
+    if (!bad) bad = nn_sample(c, &s, g->latent, err);
+    nn_edit_run_free(&g->edit);
     nn_sampler_free(&sampler);
     return bad;
 }
@@ -187,6 +209,8 @@ static int settle(gen_run *g, const nn_model *m, const gen_request *r, tn_err *e
     nn_schedule_config config;
     int64_t native = gen_native_size(m), f = nn_vae_factor(m->vae);
     *g = (gen_run){.m = m, .r = r, .width = r->width ? r->width : native, .height = r->height ? r->height : native};
+    if (r->edit) g->width = r->edit->cfg.width, g->height = r->edit->cfg.height;
+    TN_REQUIRE(!r->edit || r->edit->cfg.steps == r->steps);
     if (gen_check_size(m, g->width, g->height, err)) return -1;
     if (r->steps < 1 || r->steps > 1000000)
         return tn_fail(err, TN_EUSAGE, "steps: expected at least 1, got %lld", (long long)r->steps);
@@ -211,6 +235,8 @@ static int dry_text(tn_ctx *c, void *arg, tn_err *err) {
 
 static int dry_unet(tn_ctx *c, void *arg, tn_err *err) {
     gen_run g = *(const gen_run *)arg;
+    gen_request r = *g.r;
+    r.edit = NULL, g.r = &r; /* what it takes is counted by itself */
     g.cond = g.uncond = (float[]){0.0f};
     return sample(c, &g, g.batch, err);
 }
@@ -220,10 +246,34 @@ static int dry_vae(tn_ctx *c, void *arg, tn_err *err) {
     return nn_decode_latent(c, g->m->vae, (float[]){0.0f}, 1, g->h, g->w, NULL, err);
 }
 
+static int dry_encoder(tn_ctx *c, void *arg, tn_err *err) {
+    const gen_run *g = arg;
+    return nn_encode_image(c, g->m->vae, (float[]){0.0f}, 1, g->height, g->width, NULL, err);
+}
+
+static int dry_fit(tn_ctx *c, void *arg, tn_err *err) {
+    const gen_run *g = arg;
+    return nn_edit_fit(c, g->m, g->r->edit, (float[]){0.0f}, NULL, NULL, NULL, err);
+}
+
+static int measure_edit(const tn_ctx *like, gen_run *g, tn_err *err) {
+    gen_needs *n = &g->needs;
+    const nn_edit_config *k = &g->r->edit->cfg;
+    if (nn_measure(like, g->m, dry_encoder, g, &n->encoder, err)) return -1;
+    if (k->low_pass && k->low_pass_pixels) {
+        n->beside = n->encoder.step > n->vae.step ? n->encoder : n->vae;
+        n->beside.weights = n->encoder.weights + n->vae.weights;
+    }
+    if (k->background != NN_BACKGROUND_DECODER) return 0;
+    if (nn_measure(like, g->m, dry_fit, g, &n->fit, err)) return -1;
+    n->fit.step += nn_decoder_copy_bytes(g->m->vae);
+    return 0;
+}
+
 static int measure(const tn_ctx *like, gen_run *g, tn_err *err) {
     return nn_measure(like, g->m, dry_text, g, &g->needs.text, err) ||
            nn_measure(like, g->m, dry_unet, g, &g->needs.unet, err) ||
-           nn_measure(like, g->m, dry_vae, g, &g->needs.vae, err);
+           nn_measure(like, g->m, dry_vae, g, &g->needs.vae, err) || (g->r->edit && measure_edit(like, g, err));
 }
 
 int gen_measure(const tn_ctx *like, const nn_model *m, const gen_request *r, gen_needs *out, tn_err *err) {
@@ -237,12 +287,15 @@ int gen_measure(const tn_ctx *like, const nn_model *m, const gen_request *r, gen
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 size_t gen_bytes(const gen_needs *n, nn_residency residency) {
-    if (residency == NN_STAY) {
-        return n->text.weights + n->unet.weights + n->vae.weights +
-               larger(n->text.step, larger(n->unet.step, n->vae.step));
+    const nn_need *parts[] = {&n->text, &n->encoder, &n->unet, &n->vae, &n->fit};
+    size_t weights = 0, step = 0, most = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        bool unet = parts[i] == &n->unet;
+        weights += parts[i]->weights;
+        step = larger(step, parts[i]->step + (unet ? n->beside.step : 0));
+        most = larger(most, nn_need_bytes(parts[i], residency) + (unet ? nn_need_bytes(&n->beside, residency) : 0));
     }
-    return larger(nn_need_bytes(&n->text, residency),
-                  larger(nn_need_bytes(&n->unet, residency), nn_need_bytes(&n->vae, residency)));
+    return residency == NN_STAY ? weights + step : most;
 }
 
 /* ---- all of it ---- */

@@ -3,15 +3,14 @@
 #ifndef TOOLS_GENERATE_H
 #define TOOLS_GENERATE_H
 
-#include "nn/image/image.h"
+#include "nn/edit/edit.h"
 #include "nn/memory.h"
-#include "nn/pipeline.h"
 
 typedef struct gen_request {
     const char *prompt, *negative; /* negative NULL: "" */
-    const float
-        *learned; /* [rows, width]: vectors behind the vocabulary, whose placeholders are in the model's tokenizer; */
-    int64_t rows; /* NULL and 0: none */
+    /* [rows, width]: vectors behind the vocabulary, whose placeholders are in the model's tokenizer; NULL and 0: none */
+    const float *learned;
+    int64_t rows;
     int64_t width, height; /* pixels, multiples of the autoencoder's factor; 0: the size the model was made for */
     int64_t steps;
     double guidance;     /* 1: the negative prompt is not used */
@@ -19,6 +18,9 @@ typedef struct gen_request {
     const char *sampler; /* "ddim" or "ddpm"; NULL: "ddim" */
     uint64_t seed;       /* picture i has the noise of torch's generator seeded with seed + i */
     int64_t count;
+    /* A picture to begin with, NULL: none. Its steps are these; width and height are its own. It must be encoded, but
+     * for gen_measure. A background that wants a fitted decoder is left to nn_edit_fit. */
+    const nn_edit *edit;
     nn_tokenizer_rules rules;
     /* Called after each step of a batch with the steps done, of all batches; may be NULL. */
     void (*progress)(void *arg, int64_t done, int64_t total);
@@ -37,6 +39,8 @@ int gen_pictures(tn_ctx *c, nn_model *m, const gen_request *r, nn_image *out, tn
  * of what it has. */
 typedef struct gen_needs {
     nn_need text, unet, vae;
+    /* Of an edit: its picture's encoding; the autoencoder beside the UNet; the fitting of a decoder. */
+    nn_need encoder, beside, fit;
 } gen_needs;
 int gen_measure(const tn_ctx *like, const nn_model *m, const gen_request *r, gen_needs *out, tn_err *err);
 size_t gen_bytes(const gen_needs *n, nn_residency residency);
