@@ -13,19 +13,23 @@
  * the transposed convolution of Dumoulin & Visin, 1603.07285, chapter 4; the scattered form needs no case for the
  * stride.)
  *
+ * upsample_conv2d is the same of an image whose pixels are first shown 2 x 2 times (resample.c): H and W are the larger size, and
+ * r, s of that size read x at floor(r/2), floor(s/2).
+ *
  * Source: PyTorch torch.nn.functional.conv2d, groups and dilation 1. */
 #include "ref/ref.h"
 
 #include <stddef.h>
 
-/* Index into x of the pixel under tap (i, j) of output (p, q), or -1 where the tap lies outside the image. */
-static int64_t tap(const ref_conv_shape *s, int64_t b, int64_t c, int64_t p, int64_t q, int64_t i, int64_t j) {
+/* Index into x, whose pixels are shown up x up times, of the one under tap (i, j) of output (p, q), or -1 where the tap lies
+ * outside the image. */
+static int64_t tap(const ref_conv_shape *s, int64_t up, int64_t b, int64_t c, int64_t p, int64_t q, int64_t i, int64_t j) {
     int64_t row = p * s->stride + i - s->top, col = q * s->stride + j - s->left;
     if (row < 0 || row >= s->H || col < 0 || col >= s->W) return -1;
-    return ((b * s->C + c) * s->H + row) * s->W + col;
+    return ((b * s->C + c) * (s->H / up) + row / up) * (s->W / up) + col / up;
 }
 
-void ref_conv2d(const ref_conv_shape *s, const double *x, const double *w, const double *b, double *y) {
+static void conv(const ref_conv_shape *s, int64_t up, const double *x, const double *w, const double *b, double *y) {
     for (int64_t n = 0; n < s->B; n++)
         for (int64_t o = 0; o < s->O; o++)
             for (int64_t p = 0; p < s->P; p++)
@@ -34,15 +38,15 @@ void ref_conv2d(const ref_conv_shape *s, const double *x, const double *w, const
                     for (int64_t c = 0; c < s->C; c++)
                         for (int64_t i = 0; i < s->KH; i++)
                             for (int64_t j = 0; j < s->KW; j++) {
-                                int64_t at = tap(s, n, c, p, q, i, j);
+                                int64_t at = tap(s, up, n, c, p, q, i, j);
                                 if (at >= 0) sum += w[((o * s->C + c) * s->KH + i) * s->KW + j] * x[at];
                             }
                     y[((n * s->O + o) * s->P + p) * s->Q + q] = sum;
                 }
 }
 
-void ref_conv2d_backward(const ref_conv_shape *s, const double *x, const double *w, const double *dy, double *dx,
-                         double *dw, double *db) {
+static void conv_backward(const ref_conv_shape *s, int64_t up, const double *x, const double *w, const double *dy, double *dx,
+                          double *dw, double *db) {
     for (int64_t n = 0; n < s->B; n++)
         for (int64_t o = 0; o < s->O; o++)
             for (int64_t p = 0; p < s->P; p++)
@@ -52,10 +56,28 @@ void ref_conv2d_backward(const ref_conv_shape *s, const double *x, const double 
                     for (int64_t c = 0; c < s->C; c++)
                         for (int64_t i = 0; i < s->KH; i++)
                             for (int64_t j = 0; j < s->KW; j++) {
-                                int64_t at = tap(s, n, c, p, q, i, j), k = ((o * s->C + c) * s->KH + i) * s->KW + j;
+                                int64_t at = tap(s, up, n, c, p, q, i, j), k = ((o * s->C + c) * s->KH + i) * s->KW + j;
                                 if (at < 0) continue;
                                 if (dx) dx[at] += g * w[k];
                                 if (dw) dw[k] += g * x[at];
                             }
                 }
+}
+
+void ref_conv2d(const ref_conv_shape *s, const double *x, const double *w, const double *b, double *y) {
+    conv(s, 1, x, w, b, y);
+}
+
+void ref_conv2d_backward(const ref_conv_shape *s, const double *x, const double *w, const double *dy, double *dx,
+                         double *dw, double *db) {
+    conv_backward(s, 1, x, w, dy, dx, dw, db);
+}
+
+void ref_upsample_conv2d(const ref_conv_shape *s, const double *x, const double *w, const double *b, double *y) {
+    conv(s, 2, x, w, b, y);
+}
+
+void ref_upsample_conv2d_backward(const ref_conv_shape *s, const double *x, const double *w, const double *dy, double *dx,
+                                  double *dw, double *db) {
+    conv_backward(s, 2, x, w, dy, dx, dw, db);
 }

@@ -49,6 +49,11 @@ void ref_conv2d(const ref_conv_shape *s, const double *x, const double *w, const
 void ref_conv2d_backward(const ref_conv_shape *s, const double *x, const double *w, const double *dy, double *dx,
                          double *dw, double *db);
 
+/* The same of x [B,C,H/2,W/2] shown at twice the size (ref_upsample_nearest): H and W are even, and the size of that image. */
+void ref_upsample_conv2d(const ref_conv_shape *s, const double *x, const double *w, const double *b, double *y);
+void ref_upsample_conv2d_backward(const ref_conv_shape *s, const double *x, const double *w, const double *dy, double *dx,
+                                  double *dw, double *db);
+
 /* norm.c ----------------------------------------------------------------------------------------------------------- */
 
 /* y = gamma[c] (x - mean) / sqrt(var + eps) + beta[c], mean and biased variance over each group of C/G channels and all

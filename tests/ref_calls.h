@@ -34,6 +34,16 @@ static void conv2d_backward(const call *c) {
     ref_conv2d_backward(&s, c->in[0], c->in[1], c->dy, c->d[0], c->d[1], c->d[2]);
 }
 
+static void upsample_conv2d(const call *c) {
+    ref_conv_shape s = conv_shape(c);
+    ref_upsample_conv2d(&s, c->in[0], c->in[1], c->in[2], c->y);
+}
+
+static void upsample_conv2d_backward(const call *c) {
+    ref_conv_shape s = conv_shape(c);
+    ref_upsample_conv2d_backward(&s, c->in[0], c->in[1], c->dy, c->d[0], c->d[1], c->d[2]);
+}
+
 static void attention_backward(const call *c) {
     double row[128];
     if (c->n[2] > 128) abort();
@@ -58,6 +68,7 @@ static void attention_backward(const call *c) {
     OP(matmul, 2, ref_matmul(X, Z, Y, N(0), N(1), N(2), N(3), (int)N(4), (int)N(5)),                                   \
        ref_matmul_backward(X, Z, DY, DX, DZ, N(0), N(1), N(2), N(3), (int)N(4), (int)N(5)))                            \
     OP(conv2d, 3, conv2d(c), conv2d_backward(c))                                                                       \
+    OP(upsample_conv2d, 3, upsample_conv2d(c), upsample_conv2d_backward(c))                                            \
     OP(group_norm, 3, ref_group_norm(X, Z, W, Y, N(0), N(1), N(2), N(3), P(0)),                                        \
        ref_group_norm_backward(X, Z, DY, DX, DZ, DW, N(0), N(1), N(2), N(3), P(0)))                                    \
     OP(layer_norm, 3, ref_layer_norm(X, Z, W, Y, N(0), N(1), P(0)),                                                    \

@@ -24,6 +24,15 @@ static float at(const float *x, int64_t channel, int64_t H, int64_t W, int64_t h
     return h >= 0 && h < H && w >= 0 && w < W ? x[(channel * H + h) * W + w] : 0;
 }
 
+/* What is added to the sum of element i of y, in order. */
+static float added(const k_conv *p, int64_t i, float s, float y) {
+    int64_t image = i / p->Q / p->P; /* and output */
+    s = s + ((const float *)p->bias)[image % p->O];
+    s = s + p->shift[image];
+    s = s + p->add[i];
+    return p->acc ? s + y : s;
+}
+
 static void chain_y(const k_conv *p, float *y) {
     for (int64_t i = 0; i < p->batch * p->O * p->P * p->Q; i++) {
         int64_t q = i % p->Q, r = i / p->Q % p->P, o = i / p->Q / p->P % p->O, b = i / p->Q / p->P / p->O;
@@ -32,10 +41,7 @@ static void chain_y(const k_conv *p, float *y) {
             int64_t c = k / p->KW / p->KH, h = r * p->stride + k / p->KW % p->KH - p->top, w = q * p->stride + k % p->KW - p->left;
             s = fmaf(((const float *)p->w)[o * p->C * p->KH * p->KW + k], at(p->x, b * p->C + c, p->H, p->W, h, w), s);
         }
-        s = s + ((const float *)p->bias)[o];
-        s = s + p->shift[b * p->O + o];
-        s = s + p->add[i];
-        y[i] = p->acc ? s + y[i] : s;
+        y[i] = p->bias ? added(p, i, s, y[i]) : s;
     }
 }
 
@@ -69,10 +75,42 @@ static void chain_dw(const k_conv *p, float *dw) {
     }
 }
 
+/* Where x is doubled first: the convolution with stride 2 from y to x whose window is e = (w2, w1 + w2, w0 + w1, w0) in each
+ * direction. Forward is its dx, dx is it forward, and dw gathers its dw. */
+static k_conv folded(const k_conv *p, float *e) {
+    const float *w = p->w;
+    for (int64_t n = 0; n < p->C * p->O * 16; n++) {
+        int64_t j = n % 4, i = n / 4 % 4, o = n / 16 % p->O, c = n / 16 / p->O;
+        const float *at = w + (o * p->C + c) * 9;
+        float sum[3];
+        for (int64_t k = 0; k < 3; k++) sum[k] = i == 0 ? at[6 + k] : i == 3 ? at[k] : at[3 * (2 - i) + k] + at[3 * (3 - i) + k];
+        e[n] = j == 0 ? sum[2] : j == 3 ? sum[0] : sum[2 - j] + sum[3 - j];
+    }
+    k_conv q = {.batch = p->batch, .C = p->O, .H = p->P, .W = p->Q, .O = p->C, .KH = 4, .KW = 4, .P = p->H, .Q = p->W, .stride = 2,
+                .top = 1, .left = 1, .x = p->dy, .dy = p->x, .w = e};
+    return q;
+}
+
+static void chain_doubled(const k_conv *p, int which, float *out) {
+    int64_t ny = p->batch * p->O * p->P * p->Q, nx = p->batch * p->C * p->H * p->W, ne = p->C * p->O * 16;
+    float *e = numbers(ne), *sum = numbers(ny > nx ? (ny > ne ? ny : ne) : nx > ne ? nx : ne);
+    k_conv q = folded(p, e);
+    (which == 0 ? chain_dx : which == 1 ? chain_y : chain_dw)(&q, sum);
+    for (int64_t i = 0; which == 0 && i < ny; i++) out[i] = added(p, i, sum[i], out[i]);
+    for (int64_t i = 0; which == 1 && i < nx; i++) out[i] = p->acc ? sum[i] + out[i] : sum[i];
+    for (int64_t n = 0; which == 2 && n < p->O * p->C * 9; n++) {
+        int64_t j = 2 - n % 3, i = 2 - n / 3 % 3, c = n / 9 % p->C, o = n / 9 / p->C;
+        const float *de = sum + (c * p->O + o) * 16;
+        float dw = (de[4 * i + j] + de[4 * i + 4 + j]) + (de[4 * i + j + 1] + de[4 * i + 5 + j]);
+        out[n] = p->acc ? dw + out[n] : dw;
+    }
+    free(e), free(sum);
+}
+
 /* One of forward, dx, dw on one table; the result, to be freed. */
 static float *run(const tn_kernels *k, k_conv p, int which, const float *before, int64_t n) {
     float *out = malloc((size_t)n * sizeof *out);
-    size_t size = k->conv_scratch(&p);
+    size_t size = (which == 2 ? k->conv_dw_scratch : k->conv_scratch)(&p);
     char *block = malloc(size + 64);
     if (!out || !block) abort();
     memcpy(out, before, (size_t)n * sizeof *out);
@@ -91,22 +129,31 @@ static void check(test_state *t, k_conv p, int which) {
     float *before = numbers(n), *want = malloc((size_t)n * sizeof *want);
     if (!want) abort();
     memcpy(want, before, (size_t)n * sizeof *want);
-    (which == 0 ? chain_y : which == 1 ? chain_dx : chain_dw)(&p, want);
+    if (p.doubled) chain_doubled(&p, which, want);
+    else (which == 0 ? chain_y : which == 1 ? chain_dx : chain_dw)(&p, want);
     for (int s = 0; s < 4; s++) {
         int known;
         const tn_kernels *k = tn_kernels_named(names[s], &known);
-        for (int threads = 1; k && threads <= 3; threads++) {
+        for (int z = 0, threads; k && (threads = (int[]){1, 2, 3, 7, 0}[z]); z++) {
             p.threads = threads;
             float *out = run(k, p, which, before, n);
             int64_t wrong = 0;
             for (int64_t i = 0; i < n; i++) wrong += memcmp(&out[i], &want[i], sizeof *out) != 0;
-            CHECKF(t, !wrong, "%s, %s, %d threads: x %dx%dx%dx%d w %dx%dx%d stride %d: %d of %d elements are not the chain", what[which],
-                   names[s], threads, (int)p.batch, (int)p.C, (int)p.H, (int)p.W, (int)p.O, (int)p.KH, (int)p.KW, p.stride,
+            CHECKF(t, !wrong, "%s%s, %s, %d threads: x %dx%dx%dx%d w %dx%dx%d stride %d: %d of %d elements are not the chain", what[which],
+                   p.doubled ? " doubled" : "", names[s], threads, (int)p.batch, (int)p.C, (int)p.H, (int)p.W, (int)p.O, (int)p.KH, (int)p.KW, p.stride,
                    (int)wrong, (int)n);
             free(out);
         }
     }
     free(before), free(want);
+}
+
+static void check_all(test_state *t, k_conv p) {
+    float *x = numbers(p.batch * p.C * p.H * p.W), *w = numbers(p.O * p.C * p.KH * p.KW), *bias = numbers(p.O);
+    float *dy = numbers(p.batch * p.O * p.P * p.Q), *shift = numbers(p.batch * p.O), *add = numbers(p.batch * p.O * p.P * p.Q);
+    p.x = x, p.w = w, p.bias = bias, p.dy = dy, p.shift = shift, p.add = add;
+    for (int which = 0; which < 3; which++) check(t, p, which);
+    free(x), free(w), free(bias), free(dy), free(shift), free(add);
 }
 
 void test_main(test_state *t) {
@@ -127,15 +174,29 @@ void test_main(test_state *t) {
         {1, 2, 12, 10, 3, 7, 7, 12, 10, 1, 3, 3},     /* a large window */
         {1, 3, 6, 4, 2, 3, 3, 10, 18, 1, 3, 8},       /* padding wider than the image */
     };
-    if (!test_section(t, "chains")) return;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const int *c = cases[i];
-        k_conv p = {.batch = c[0], .C = c[1], .H = c[2], .W = c[3], .O = c[4], .KH = c[5], .KW = c[6], .P = c[7], .Q = c[8],
-                    .stride = c[9], .top = c[10], .left = c[11], .acc = (int)i & 1};
-        float *x = numbers(p.batch * p.C * p.H * p.W), *w = numbers(p.O * p.C * p.KH * p.KW), *bias = numbers(p.O);
-        float *dy = numbers(p.batch * p.O * p.P * p.Q), *shift = numbers(p.batch * p.O), *add = numbers(p.batch * p.O * p.P * p.Q);
-        p.x = x, p.w = w, p.bias = bias, p.dy = dy, p.shift = shift, p.add = add;
-        for (int which = 0; which < 3; which++) check(t, p, which);
-        free(x), free(w), free(bias), free(dy), free(shift), free(add);
+    /* doubled: batch, C, H, W, O */
+    static const int doubled[][5] = {
+        {1, 70, 5, 16, 30},  /* rows of whole vectors, blocks of channels */
+        {1, 3, 21, 96, 4},   /* stripes of columns */
+        {1, 5, 9, 150, 15},  /* the last vector not full */
+        {1, 40, 8, 8, 29},   /* two rows a vector */
+        {3, 4, 5, 7, 6},     /* images that end within a vector */
+        {2, 2, 1, 1, 3},     /* one pixel */
+    };
+    if (test_section(t, "chains")) {
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            const int *c = cases[i];
+            k_conv p = {.batch = c[0], .C = c[1], .H = c[2], .W = c[3], .O = c[4], .KH = c[5], .KW = c[6], .P = c[7], .Q = c[8],
+                        .stride = c[9], .top = c[10], .left = c[11], .acc = (int)i & 1};
+            check_all(t, p);
+        }
+    }
+    if (test_section(t, "doubled")) {
+        for (size_t i = 0; i < sizeof doubled / sizeof doubled[0]; i++) {
+            const int *c = doubled[i];
+            k_conv p = {.batch = c[0], .C = c[1], .H = c[2], .W = c[3], .O = c[4], .KH = 3, .KW = 3, .P = 2 * c[2], .Q = 2 * c[3],
+                        .stride = 1, .top = 1, .left = 1, .acc = (int)i & 1, .doubled = 1};
+            check_all(t, p);
+        }
     }
 }

@@ -273,7 +273,7 @@ static void run_conv(const tn_kernels *k, void *arg, float *out, void *scratch, 
 static size_t scratch_conv(const tn_kernels *k, void *arg, int threads) {
     k_conv p = ((conv_case *)arg)->p;
     p.threads = threads;
-    return k->conv_scratch(&p);
+    return (((conv_case *)arg)->which < 2 ? k->conv_scratch : k->conv_dw_scratch)(&p);
 }
 
 /* Every product of the convolution, once: adds x w to y, dy w to dx, dy x to dw, in double. */

@@ -37,6 +37,8 @@ static const fd_case fd_cases[] = {
     {"conv2d", {1, 2, 5, 7, 3, 3, 3, 3, 4, 2, 1, 1}, {70, 54, 0}, 36, {0}, NULL},
     {"conv2d", {1, 3, 4, 6, 2, 2, 3, 2, 2, 2, 0, 0}, {72, 36, 2}, 8, {0}, NULL}, /* 2 x 3 kernel */
     {"conv2d", {2, 3, 2, 3, 4, 1, 1, 2, 3, 1, 0, 0}, {36, 12, 4}, 48, {0}, NULL},
+    {"upsample_conv2d", {2, 2, 4, 6, 2, 3, 3, 4, 6, 1, 1, 1}, {24, 36, 2}, 96, {0}, NULL},
+    {"upsample_conv2d", {1, 3, 2, 2, 2, 3, 3, 2, 2, 1, 1, 1}, {3, 54, 0}, 8, {0}, NULL},
     {"group_norm", {2, 6, 5, 3}, {60, 6, 6}, 60, {1e-5}, NULL},
     {"group_norm", {2, 4, 3, 1}, {24, 4, 4}, 24, {1e-1}, NULL}, /* an eps that is seen */
     {"group_norm", {1, 3, 4, 3}, {12, 3, 3}, 12, {1e-6}, NULL},
@@ -200,6 +202,12 @@ static void test_moving(test_state *t) {
     EXPECT(t, "upsample to 5", y, 1, 1, 1, 2, 2);
     ref_upsample_nearest(COUNT, y, 1, 5, 1, 3, 1); /* floor(i 5/3) = 0 1 3 */
     EXPECT(t, "upsample down to 3", y, 1, 2, 4);
+    const ref_conv_shape s = {1, 1, 4, 6, 2, 3, 3, 4, 6, 1, 1, 1};
+    double large[24], z[48], v[48];
+    ref_upsample_nearest(COUNT, large, 1, 2, 3, 4, 6);
+    ref_conv2d(&s, large, COUNT + 2, COUNT, z);
+    ref_upsample_conv2d(&s, COUNT, COUNT + 2, COUNT, v);
+    expect(t, "upsample_conv2d", v, z, 48);
     ref_avg_pool2d(COUNT, y, 1, 2, 5, 2, 2); /* the fifth column is left over */
     EXPECT(t, "avg_pool2d", y, 4, 6);
 }

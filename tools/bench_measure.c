@@ -64,7 +64,7 @@ double bench_flops(const tn_node *n, bool backward) {
     double depth; /* of the sum behind one element of the output */
     if (n->op == tn_op_get(TN_OP_linear)) depth = (double)n->in[1]->shape[1];
     else if (n->op == tn_op_get(TN_OP_matmul)) depth = (double)n->in[0]->shape[n->a.ta ? 1 : 2];
-    else if (n->op == tn_op_get(TN_OP_conv2d)) depth = (double)(tn_numel(n->in[1]) / n->in[1]->shape[0]);
+    else if (n->op == tn_op_get(TN_OP_conv2d) || n->op == tn_op_get(TN_OP_upsample_conv2d)) depth = (double)(tn_numel(n->in[1]) / n->in[1]->shape[0]);
     else return 0.0;
     return 2.0 * depth * (double)tn_numel(n->out) * (backward ? wanted(n, 0) + wanted(n, 1) : 1);
 }

@@ -34,7 +34,7 @@ static void describe(const tn_node *n, char *out, size_t size) {
     int dims = n->out->ndim, used = snprintf(out, size, "%s", op_name(n));
     char *at = out + used;
     size -= (size_t)used;
-    if (n->op == tn_op_get(TN_OP_conv2d))
+    if (n->op == tn_op_get(TN_OP_conv2d) || n->op == tn_op_get(TN_OP_upsample_conv2d))
         snprintf(at, size, " %" PRId64 "x%" PRId64 " %" PRId64 ">%" PRId64 "@%" PRId64, n->in[1]->shape[2], n->in[1]->shape[3], x[1], y[1], y[2]);
     else if (n->op == tn_op_get(TN_OP_linear))
         snprintf(at, size, " %" PRId64 " x %" PRId64 ">%" PRId64, tn_numel(n->out) / y[dims - 1], n->in[1]->shape[1], y[dims - 1]);

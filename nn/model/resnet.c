@@ -83,5 +83,6 @@ tn_tensor *nn_downsample(tn_ctx *c, const nn_conv *conv, tn_tensor *x, int64_t p
 }
 
 tn_tensor *nn_upsample(tn_ctx *c, const nn_conv *conv, tn_tensor *x, int64_t h, int64_t w) {
+    if (h == 2 * tn_dim(x, 2) && w == 2 * tn_dim(x, 3)) return tn_upsample_conv2d(c, x, nn_w(&conv->w), nn_w(&conv->b));
     return nn_conv_forward(c, conv, tn_upsample_nearest(c, x, h, w));
 }

@@ -4,7 +4,7 @@
  *   dx       dx = w'  [C, O KH KW]  x  cols'(dy) [O KH KW, B H W]
  *
  * w' swaps o and c; cols' holds what an input pixel fed. A tap is a pair (i, j) of the KH x KW window. Gradients of weights are in
- * k_conv_weights.c. */
+ * k_conv_weights.c; what becomes of an image that is doubled first, in k_conv_doubled.c. */
 #include "tensor/kernel/k_conv.h"
 #include "tensor/kernel/k_table.h"
 #include "tensor/parallel.h"
@@ -19,30 +19,42 @@ static k_conv simplified(const k_conv *p) {
     return s;
 }
 
+/* y as the convolution of x with stride s: a pixel of the grid is a result, and sees its window. */
+static void set_window(conv_view *v, int64_t s, int64_t top, int64_t left) {
+    v->P = v->YH, v->Q = v->YW, v->stride = s, v->phases = 1;
+    v->row0 = -top, v->col0 = -left, v->SH = v->KH, v->SW = v->KW;
+}
+
+/* The multiple of s from a on, in units of s. */
+static int64_t next_multiple(int64_t a, int64_t s) { return a > 0 ? ceil_div(a, s) : a / s; }
+
+/* y as the transpose of a convolution with stride s from y to x: result h is seen through those taps only for which s divides
+ * h + top - i, at pixel (h + top - i) / s of x. So the results fall into s^2 phases, each with its share of the taps. */
+static void set_transposed(conv_view *v, int64_t s, int64_t top, int64_t left) {
+    v->P = ceil_div(v->YH, s), v->Q = ceil_div(v->YW, s), v->stride = 1, v->phases = s, v->top = top, v->left = left, v->transposed = 1;
+    v->row0 = next_multiple(top - v->KH + 1, s), v->SH = next_multiple(top, s) - v->row0 + 1;
+    v->col0 = next_multiple(left - v->KW + 1, s), v->SW = next_multiple(left, s) - v->col0 + 1;
+}
+
+/* Of an image that is doubled first, w counts as the folded window of 4x4 and stride 2, transposed forward. */
 static conv_view forward_view(const k_conv *p) {
-    conv_view v = {.batch = p->batch, .M = p->O, .channels = p->C, .H = p->H, .W = p->W, .P = p->P, .Q = p->Q,
-                   .KH = p->KH, .KW = p->KW, .stride = p->stride, .row0 = -p->top, .col0 = -p->left, .direction = 1};
-    v.x = p->x, v.a = p->w, v.a_type = p->w_type;
-    v.a_row = p->C * p->KH * p->KW, v.a_channel = p->KH * p->KW, v.tap_step = 1, v.window = p->KW;
-    v.y = p->y, v.y_image = p->O * p->P * p->Q, v.y_channel = p->P * p->Q, v.y_row = p->Q, v.y_step = 1;
-    v.bias = p->bias, v.bias_type = p->bias_type, v.shift = p->shift, v.add = p->add;
+    conv_view v = {.batch = p->batch, .M = p->O, .channels = p->C, .H = p->H, .W = p->W, .YH = p->P, .YW = p->Q,
+                   .KH = p->KH, .KW = p->KW, .folded = p->doubled};
+    if (p->doubled) v.KH = v.KW = 4, set_transposed(&v, 2, 1, 1);
+    else set_window(&v, p->stride, p->top, p->left);
+    v.x = p->x, v.a = p->w, v.a_type = p->w_type, v.a_row = p->C * p->KH * p->KW, v.a_channel = p->KH * p->KW;
+    v.y = p->y, v.bias = p->bias, v.bias_type = p->bias_type, v.shift = p->shift, v.add = p->add;
     v.acc = p->acc, v.threads = p->threads, v.scratch = p->scratch;
     return v;
 }
 
-/* With stride s an input pixel (h, w) is seen through those taps only for which s divides h + top - i and w + left - j.
- * So the pixels fall into s^2 phases, each with its share of the taps; one phase is a convolution of dy with stride 1. This is the
- * phase whose taps begin at (i0, j0), 0 <= i0, j0 < s. */
-static conv_view phase_view(const k_conv *p, int64_t i0, int64_t j0) {
-    int64_t s = p->stride, h0 = (i0 + s - p->top % s) % s, w0 = (j0 + s - p->left % s) % s; /* its first pixel */
-    conv_view v = {.batch = p->batch, .M = p->C, .channels = p->O, .H = p->P, .W = p->Q, .stride = 1, .direction = -1};
-    v.P = (p->H - h0 + s - 1) / s, v.Q = (p->W - w0 + s - 1) / s, v.KH = (p->KH - i0 + s - 1) / s, v.KW = (p->KW - j0 + s - 1) / s;
-    v.row0 = (h0 + p->top - i0) / s, v.col0 = (w0 + p->left - j0) / s;
-    v.x = p->dy, v.a = p->w, v.a_type = p->w_type;
-    v.a_row = p->KH * p->KW, v.a_channel = p->C * p->KH * p->KW, v.i0 = i0, v.j0 = j0, v.tap_step = s, v.window = p->KW;
-    v.y = p->dx ? p->dx + h0 * p->W + w0 : NULL;
-    v.y_image = p->C * p->H * p->W, v.y_channel = p->H * p->W, v.y_row = s * p->W, v.y_step = s;
-    v.acc = p->acc, v.threads = p->threads, v.scratch = p->scratch;
+static conv_view dx_view(const k_conv *p) {
+    conv_view v = {.batch = p->batch, .M = p->C, .channels = p->O, .H = p->P, .W = p->Q, .YH = p->H, .YW = p->W,
+                   .KH = p->KH, .KW = p->KW, .folded = p->doubled};
+    if (p->doubled) v.KH = v.KW = 4, set_window(&v, 2, 1, 1);
+    else set_transposed(&v, p->stride, p->top, p->left);
+    v.x = p->dy, v.a = p->w, v.a_type = p->w_type, v.a_row = p->KH * p->KW, v.a_channel = p->C * p->KH * p->KW;
+    v.y = p->dx, v.acc = p->acc, v.threads = p->threads, v.scratch = p->scratch;
     return v;
 }
 
@@ -54,10 +66,8 @@ void K(conv)(const k_conv *p) {
 
 void K(conv_dx)(const k_conv *p) {
     k_conv s = simplified(p);
-    for (int64_t ij = 0; ij < s.stride * s.stride; ij++) {
-        conv_view v = phase_view(&s, ij / s.stride, ij % s.stride);
-        K(conv_direct)(&v);
-    }
+    conv_view v = dx_view(&s);
+    K(conv_direct)(&v);
 }
 
 /* dbias[o] = sum of dy[b, o, :, :]: per image in blocks, then the images in order. */
@@ -71,19 +81,17 @@ static void dbias_task(void *arg, int64_t o, int worker) {
 }
 
 void K(conv_dw)(const k_conv *p) {
-    if (p->dw) K(conv_weights)(p);
+    if (p->dw) (p->doubled ? K(conv_doubled_weights) : K(conv_weights))(p);
     if (p->dbias) tn_parallel_for(p->threads, p->O, dbias_task, (void *)p);
 }
 
 size_t K(conv_scratch)(const k_conv *p) {
     k_conv s = simplified(p);
-    conv_view y = forward_view(&s);
-    size_t most = K(conv_direct_scratch)(&y), size = K(conv_weights_scratch)(p);
-    most = most > size ? most : size;
-    for (int64_t ij = 0; ij < s.stride * s.stride; ij++) {
-        conv_view v = phase_view(&s, ij / s.stride, ij % s.stride);
-        size = K(conv_direct_scratch)(&v);
-        most = most > size ? most : size;
-    }
-    return most;
+    conv_view y = forward_view(&s), dx = dx_view(&s);
+    size_t a = K(conv_direct_scratch)(&y), b = K(conv_direct_scratch)(&dx);
+    return a > b ? a : b;
+}
+
+size_t K(conv_dw_scratch)(const k_conv *p) {
+    return p->doubled ? K(conv_doubled_weights_scratch)(p) : K(conv_weights_scratch)(p);
 }

@@ -26,21 +26,26 @@ typedef struct conv_operands {
  * t [rows][CONV_VECS][16]; `first` starts the chains at 0. Where b[1] is NULL the second vectors of t stay as they are. */
 void K(conv_tile)(int64_t rows, int64_t n, const conv_operands *from, float *t, int first);
 
-/* A convolution as seen from its results: for pixel (p, q) of a grid P x Q and row m, the chain over (channel, i, j) of
+/* A convolution as seen from its results. They lie on a grid of P x Q pixels, each of phases x phases results: the one at (p, q)
+ * of phase (r, s) is (phases p + r, phases q + s) of the YH x YW of an image. It is the chain over (channel, i, j), for the taps
+ * (i, j) of its phase among KH x KW,
  *
- *   a[m a_row + channel a_channel + (i0 + i tap_step) window + j0 + j tap_step]
- *   x[b, channel, p stride + row0 + direction i, q stride + col0 + direction j]      (0 outside of H x W)
+ *   a[m a_row + channel a_channel + i KW + j]  x[b, channel, p stride + row0 + .., q stride + col0 + ..]    (0 outside of H x W)
  *
- * goes to y[b y_image + m y_channel + p y_row + q y_step]. Forward, and each phase of dx, are of this form. */
+ * of which conv_rows and conv_columns say which rows and columns of taps, and which pixels of the SH x SW from (row0, col0) that
+ * a pixel of the grid sees. Forward all taps are of one phase, a tap (i, j) sees pixel (i, j). The transpose, dx, of a
+ * convolution with stride s has s phases in each direction. */
 typedef struct conv_view {
-    int64_t batch, M, channels, H, W, P, Q, KH, KW;
-    int64_t stride, row0, col0, direction; /* direction -1 has stride 1 */
+    int64_t batch, M, channels, H, W, P, Q, YH, YW, KH, KW;
+    int64_t stride, row0, col0, SH, SW;
+    int64_t phases, top, left;
+    int transposed;
     const float *x;
     const void *a; /* of a_type */
     tn_dtype a_type;
-    int64_t a_row, a_channel, i0, j0, tap_step, window;
-    float *y;
-    int64_t y_image, y_channel, y_row, y_step;
+    int64_t a_row, a_channel;
+    int folded;  /* a holds windows of 3x3, of which k_conv_doubled.c makes 4x4 */
+    float *y;    /* [batch,M,YH,YW] */
     const void *bias; /* NULL or [M] of bias_type */
     tn_dtype bias_type;
     const float *shift; /* NULL or [batch,M], added after the bias */
@@ -51,6 +56,14 @@ typedef struct conv_view {
 
 void K(conv_direct)(const conv_view *v);
 size_t K(conv_direct_scratch)(const conv_view *v); /* bytes; pointers are not read */
+
+/* k_conv_doubled.c. Windows e of 4x4, from rows m..m+h and channels c..c+n of v's 3x3 ones. Tap (i, j) of phase (r, s) lies at
+ * room + (phase CONV_ROWS + row) lda + tap width + channel: phases and the taps of each are numbered in order, and the channels
+ * of a tap are 16-fold, `width` of them. */
+void K(conv_fold)(const conv_view *v, int64_t m, int64_t h, int64_t c, int64_t n, int64_t width, int64_t lda, float *room);
+/* dw of a doubled convolution, and what it takes. */
+void K(conv_doubled_weights)(const k_conv *p);
+size_t K(conv_doubled_weights_scratch)(const k_conv *p);
 
 /* dw alone, as in k_conv. */
 void K(conv_weights)(const k_conv *p);

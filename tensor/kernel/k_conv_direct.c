@@ -12,6 +12,7 @@
  *
  * 3x3 windows copy an element once or 3 times, where gathering (im2col) copies it 9 times, and pixels of several short rows
  * fill one vector without a thought for where rows end. With stride s there is a plane for each row (and column) modulo s.
+ * Phases of a transposed convolution see the same planes; results of the phases of a row are interleaved as they are written.
  *
  *   region  NC pixels of the grid: some rows of a stripe of columns, or some small images. One task owns it, for MB rows of M
  *   block   channels whose planes stay in the second-level cache while all panels of weights pass; about KC steps of a chain
@@ -32,7 +33,8 @@ enum {
     STRIPE = 64,     /* columns: with 8 rows between 2 of the neighbours, 10 are copied */
     LEAST = 128,     /* pixels of a region are worth a task */
     LINE = 64,       /* bytes that come from memory together */
-    PLACE_FLOATS = 8 /* size of a place */
+    PLACE_FLOATS = 8, /* size of a place, and of a phase */
+    PHASE_FLOATS = 4
 };
 
 typedef struct plan {
@@ -44,14 +46,14 @@ typedef struct plan {
     int64_t columns, reach;             /* planes along a row; columns of a plane beyond its pixels */
     int64_t plane, planes;              /* floats of a plane; planes of a channel */
     int64_t lda, a_channel;             /* of weights as the tile sees them */
-    int64_t slab_size, a_size, t_size, step_size, place_size; /* of a worker's scratch, in floats */
+    int64_t slab_size, a_size, t_size, step_size, place_size, phase_size; /* of a worker's scratch, in floats */
     int threads;
 } plan;
 
 /* ---- cutting the work ---- */
 
 /* Regions of about NC or LARGE pixels, as square as copies of the rows around them ask for; then more, until the threads have
- * equal shares, or else parts of M. */
+ * equal shares, or else parts of M. Folding a panel costs as much as 12 pixels: where that is to be done, parts of M first. */
 static void plan_regions(const conv_view *v, plan *q) {
     int64_t nc = v->channels * q->taps < SHORT ? LARGE : NC;
     q->q_tasks = ceil_div(v->Q, v->KH == 1 ? nc : STRIPE);
@@ -59,13 +61,15 @@ static void plan_regions(const conv_view *v, plan *q) {
     q->p_tasks = ceil_div(v->P, max64(1, nc / width));
     if (q->p_tasks * q->q_tasks == 1) images = max64(1, nc / round_up(v->P * v->Q, V_LANES));
     q->i_tasks = ceil_div(v->batch, images), q->m_tasks = 1;
-    for (int64_t n; n = q->i_tasks * q->p_tasks * q->q_tasks, n % q->threads && n < 4 * q->threads;) {
+    for (int64_t n; n = q->i_tasks * q->p_tasks * q->q_tasks, !v->folded && n % q->threads && n < 4 * q->threads;) {
         int64_t pixels = ceil_div(v->P, q->p_tasks + 1) * width;
         if (images > 1 && q->i_tasks < v->batch && v->P * v->Q * v->batch >= (q->i_tasks + 1) * LEAST) q->i_tasks++;
         else if (q->p_tasks < v->P && pixels >= LEAST) q->p_tasks++;
         else break;
     }
-    while (q->m_tasks < q->panels && q->i_tasks * q->p_tasks * q->q_tasks * q->m_tasks < q->threads) q->m_tasks++;
+    for (int64_t n; n = q->i_tasks * q->p_tasks * q->q_tasks * q->m_tasks, q->m_tasks < q->panels; q->m_tasks++) {
+        if (n >= q->threads && (!v->folded || n % q->threads == 0 || n >= 4 * q->threads)) break;
+    }
     q->ib = ceil_div(v->batch, q->i_tasks), q->rb = ceil_div(v->P, q->p_tasks), q->qb = width;
     q->vectors = ceil_div(q->rb * q->qb, V_LANES);
 }
@@ -76,24 +80,30 @@ static plan make_plan(const conv_view *v) {
     double steps = (double)v->batch * (double)(v->P * v->Q) * (double)v->M * (double)(v->channels * q.taps);
     q.threads = tn_threads_for(v->threads < 1 ? 1 : v->threads, 0.02 * steps);
     plan_regions(v, &q);
-    q.columns = v->Q % V_LANES ? v->KW : min64(v->stride, v->KW), q.reach = v->Q % V_LANES ? 0 : (v->KW - 1) / v->stride;
-    q.plane = odd_lines((q.rb + (v->KH - 1) / v->stride) * (q.qb + q.reach) + V_LANES);
-    q.planes = min64(v->stride, v->KH) * q.columns;
-    q.cb = min64(min64(KC / max64(1, q.taps), SLAB / max64(1, q.ib * q.planes * q.plane)), INT32_MAX / 8 / max64(1, v->a_channel));
+    q.columns = v->Q % V_LANES ? v->SW : min64(v->stride, v->SW), q.reach = v->Q % V_LANES ? 0 : (v->SW - 1) / v->stride;
+    q.plane = odd_lines((q.rb + (v->SH - 1) / v->stride) * (q.qb + q.reach) + V_LANES);
+    q.planes = min64(v->stride, v->SH) * q.columns;
+    int64_t kc = v->folded ? KC * v->phases : KC; /* of a folded panel a row of phases is in use at a time */
+    q.cb = min64(min64(kc / max64(1, q.taps), SLAB / max64(1, q.ib * q.planes * q.plane)), INT32_MAX / 8 / max64(1, v->a_channel));
     q.blocks = max64(1, ceil_div(v->channels, max64(1, q.cb))), q.cb = ceil_div(v->channels, q.blocks);
-    if (v->a_type == TN_F32) q.lda = v->a_row, q.a_channel = v->a_channel;
+    if (v->folded) q.a_channel = 1, q.lda = odd_lines(round_up(q.cb, V_LANES) * q.taps / (v->phases * v->phases));
+    else if (v->a_type == TN_F32) q.lda = v->a_row, q.a_channel = v->a_channel;
     else if (v->a_row > v->a_channel) q.lda = odd_lines(q.cb * v->a_channel), q.a_channel = v->a_channel;
     else q.lda = v->a_row, q.a_channel = CONV_ROWS * v->a_row;
     int64_t mb = ceil_div(q.panels, q.m_tasks) * CONV_ROWS;
     q.slab_size = q.ib * q.cb * q.planes * q.plane;
-    q.a_size = v->a_type == TN_F32 ? 0 : round_up(max64(CONV_ROWS * q.lda, q.cb * q.a_channel) + V_LANES, V_LANES);
-    q.t_size = q.blocks > 1 ? mb * round_up(q.ib * q.vectors, CONV_VECS) * V_LANES : CONV_TILE;
+    if (v->folded) q.a_size = v->phases * v->phases * CONV_ROWS * q.lda;
+    else if (v->a_type != TN_F32) q.a_size = round_up(max64(CONV_ROWS * q.lda, q.cb * q.a_channel) + V_LANES, V_LANES);
+    q.t_size = q.blocks > 1 ? v->phases * v->phases * mb * round_up(q.ib * q.vectors, CONV_VECS) * V_LANES : v->phases * CONV_TILE;
     q.step_size = round_up(STEP_FLOATS * q.cb * q.taps, V_LANES);
     q.place_size = round_up(PLACE_FLOATS * q.ib * q.vectors, V_LANES);
+    q.phase_size = round_up(PHASE_FLOATS * v->phases * v->phases, V_LANES) + v->phases * CONV_ROWS * V_LANES;
     return q;
 }
 
-static int64_t worker_size(const plan *q) { return q->slab_size + q->a_size + q->t_size + q->step_size + q->place_size; }
+static int64_t worker_size(const plan *q) {
+    return q->slab_size + q->a_size + q->t_size + q->step_size + q->place_size + q->phase_size;
+}
 
 size_t K(conv_direct_scratch)(const conv_view *v) {
     if (v->M < 1 || v->batch < 1 || v->P < 1 || v->Q < 1) return 0;
@@ -155,11 +165,9 @@ static void gather_line(const float *line, int64_t width, int64_t first, int64_t
 /* The plane of rows `phase` modulo stride, and of tap column or columns modulo stride `column`. */
 static void fill_plane(const conv_view *v, const plan *q, const region *g, const float *image, int64_t phase, int64_t column,
                        float *plane) {
-    int moved = !q->reach, back = v->direction < 0;
-    int64_t right = v->col0 + (moved ? v->direction * column : column - back * (v->KW - 1));
-    int64_t pitch = g->width + q->reach, n = moved ? pitch : g->width + (v->KW - 1 - column) / v->stride;
-    int64_t rows = g->rows + (v->KH - 1 - phase) / v->stride;
-    int64_t y = g->p0 * v->stride + v->row0 + phase - back * (v->KH - 1);
+    int64_t right = v->col0 + column;
+    int64_t pitch = g->width + q->reach, n = q->reach ? g->width + (v->SW - 1 - column) / v->stride : pitch;
+    int64_t rows = g->rows + (v->SH - 1 - phase) / v->stride, y = g->p0 * v->stride + v->row0 + phase;
     if (v->stride == 1 && pitch == v->W && right > -v->W && right < v->W) {
         fill_whole_rows(image, v->H, v->W, y, right, rows, plane);
     } else {
@@ -183,21 +191,52 @@ static void fill_slab(const conv_view *v, const plan *q, const region *g, int64_
         }
 }
 
-/* Where the chain finds tap (i, j) of each channel of a block, and the lines of the panel that follows: those of its rows in
- * turn, or what lies together of each channel. */
-static void fill_steps(const conv_view *v, const plan *q, int64_t width, conv_step *step) {
-    int64_t size = (int64_t)dtype_size(v->a_type), s = v->stride, pitch = width + q->reach, k = 0;
+/* Taps of a phase along one axis: i, i + phases, .. below `kernel`; the first sees row or column `at` of what a pixel of the grid
+ * sees, each further one the next: the one after it, or the one before it where the view is transposed. */
+typedef struct axis {
+    int64_t i, n, at;
+} axis;
+
+static axis axis_of(const conv_view *v, int64_t phase, int64_t kernel, int64_t pad, int64_t first) {
+    if (!v->transposed) return (axis){0, kernel, 0};
+    int64_t i = (phase + pad) % v->phases;
+    return (axis){i, max64(0, ceil_div(kernel - i, v->phases)), (phase + pad - i) / v->phases - first};
+}
+
+/* Steps of a chain for each channel, and where they begin. */
+typedef struct phase {
+    int64_t taps, step;
+} phase;
+
+/* Line k of the next panel, from its first element, as bytes: of its rows in turn, or of what lies together of each channel; the
+ * last one again for those that are no more. */
+static int32_t line_ahead(const conv_view *v, const plan *q, int64_t c, int64_t tap, int64_t k) {
+    int64_t size = (int64_t)dtype_size(v->a_type);
+    if (v->a_row > v->a_channel) return (int32_t)(k % CONV_ROWS * v->a_row * size + min64(k / CONV_ROWS * LINE, q->cb * v->a_channel * size));
+    return (int32_t)(c * v->a_channel * size + min64(tap * LINE, CONV_ROWS * v->a_row * size));
+}
+
+/* Where the chain of a phase, with taps r down and s along, finds each tap of each channel of a block. */
+static void fill_phase(const conv_view *v, const plan *q, int64_t width, axis r, axis s, const phase *h, int64_t index, conv_step *step) {
+    int64_t pitch = width + q->reach, k = h->step, turn = v->transposed ? -1 : 1;
     for (int64_t c = 0; c < q->cb; c++)
-        for (int64_t i = 0; i < v->KH; i++)
-            for (int64_t j = 0; j < v->KW; j++, k++) {
-                int64_t down = v->direction > 0 ? i : v->KH - 1 - i, right = v->direction > 0 ? j : v->KW - 1 - j;
-                int64_t tap = (v->i0 + i * v->tap_step) * v->window + v->j0 + j * v->tap_step;
-                int64_t plane = c * q->planes + down % s * q->columns + (q->reach ? right % s : j);
-                step[k].a = (int32_t)(c * q->a_channel + tap);
-                step[k].b = (int32_t)(plane * q->plane + down / s * pitch + (q->reach ? right / s : 0));
-                step[k].ahead = (int32_t)(v->a_row > v->a_channel ? k % CONV_ROWS * v->a_row * size + k / CONV_ROWS * LINE
-                                                                  : c * v->a_channel * size + (i * v->KW + j) * LINE);
-            }
+        for (int64_t t = 0; t < h->taps; t++, k++) {
+            int64_t down = r.at + turn * (t / s.n), right = s.at + turn * (t % s.n);
+            int64_t tap = (r.i + t / s.n * v->phases) * v->KW + s.i + t % s.n * v->phases;
+            int64_t plane = c * q->planes + down % v->stride * q->columns + (q->reach ? right % v->stride : right);
+            int64_t a = v->folded ? index * CONV_ROWS * q->lda + t * round_up(q->cb, V_LANES) : tap;
+            step[k].a = (int32_t)(c * q->a_channel + a);
+            step[k].b = (int32_t)(plane * q->plane + down / v->stride * pitch + (q->reach ? right / v->stride : 0));
+            step[k].ahead = line_ahead(v, q, c, tap, k);
+        }
+}
+
+static void fill_steps(const conv_view *v, const plan *q, int64_t width, phase *h, conv_step *step) {
+    for (int64_t i = 0, next = 0; i < v->phases * v->phases; i++, h++) {
+        axis r = axis_of(v, i / v->phases, v->KH, v->top, v->row0), s = axis_of(v, i % v->phases, v->KW, v->left, v->col0);
+        h->taps = r.n * s.n, h->step = next, next += q->cb * h->taps;
+        fill_phase(v, q, width, r, s, h, i, step);
+    }
 }
 
 /* ---- weights ---- */
@@ -211,8 +250,9 @@ static void widen_run(const void *from, tn_dtype type, int64_t at, int64_t n, fl
 /* Rows m..m+h of the weights for n channels from c0: where they lie, or widened into `room`, run by run of what lies together. */
 static const float *panel_of(const conv_view *v, const plan *q, int64_t m, int64_t h, int64_t c0, int64_t n, float *room) {
     int64_t at = m * v->a_row + c0 * v->a_channel;
-    if (v->a_type == TN_F32) return (const float *)v->a + at;
-    if (v->a_row > v->a_channel) {
+    if (v->folded) K(conv_fold)(v, m, h, c0, n, round_up(q->cb, V_LANES), q->lda, room);
+    else if (v->a_type == TN_F32) return (const float *)v->a + at;
+    else if (v->a_row > v->a_channel) {
         for (int64_t r = 0; r < h; r++) widen_run(v->a, v->a_type, at + r * v->a_row, n * v->a_channel, room + r * q->lda);
     } else {
         for (int64_t c = 0; c < n; c++)
@@ -223,32 +263,17 @@ static const float *panel_of(const conv_view *v, const plan *q, int64_t m, int64
 
 /* ---- results ---- */
 
-/* y[2 l] (+)= lane l of x. What lies between belongs to another phase, and to another call: it is written back as it was. */
-static void write_alternate(v16 x, int64_t lanes, int acc, float *y) {
-    int64_t n = 2 * lanes - 1, more = max64(0, n - V_LANES);
-    v16 lo = v_loadn(y, n - more), hi = v_loadn(y + V_LANES, more), old, between;
-    v_deinterleave(lo, hi, &old, &between);
-    v_interleave(acc ? v_add(x, old) : x, between, &lo, &hi);
-    v_storen(y, lo, n - more), v_storen(y + V_LANES, hi, more);
-}
-
-/* y (+)= the first `lanes` lanes of h vectors, a row of the tile apart (+ bias) (+ shift) (+ add), to rows of y from element
- * `at`; bias and shift are those of the rows. */
-static void write_lanes(const conv_view *v, int64_t h, const float *bias, const float *shift, const float *t, int64_t lanes,
-                        int64_t at) {
-    for (int64_t r = 0; r < h; r++, at += v->y_channel, t += CONV_VECS * V_LANES) {
+/* y (+)= the first `lanes` lanes of h vectors, `pitch` apart (+ bias) (+ shift) (+ add), to rows of y from element `at`; bias and
+ * shift are those of the rows. */
+static void write_lanes(const conv_view *v, int64_t h, const float *bias, const float *shift, const float *t, int64_t pitch,
+                        int64_t lanes, int64_t at) {
+    for (int64_t r = 0; r < h; r++, at += v->YH * v->YW, t += pitch) {
         float *y = v->y + at;
         v16 x = lanes == V_LANES ? v_load(t) : v_loadn(t, lanes);
         if (bias) x = v_add(x, v_set1(bias[r]));
         if (shift) x = v_add(x, v_set1(shift[r]));
-        if (v->add) x = v_add(x, v_loadn(v->add + at, lanes)); /* y_step is 1 */
-        if (v->y_step == 2) {
-            write_alternate(x, lanes, v->acc, y);
-        } else if (v->y_step != 1) {
-            float e[V_LANES];
-            v_store(e, x);
-            for (int64_t l = 0; l < lanes; l++) y[l * v->y_step] = v->acc ? e[l] + y[l * v->y_step] : e[l];
-        } else if (lanes == V_LANES) {
+        if (v->add) x = v_add(x, v_loadn(v->add + at, lanes));
+        if (lanes == V_LANES) {
             v_store(y, v->acc ? v_add(x, v_load(y)) : x);
         } else {
             v_storen(y, v->acc ? v_add(x, v_loadn(y, lanes)) : x, lanes);
@@ -256,8 +281,8 @@ static void write_lanes(const conv_view *v, int64_t h, const float *bias, const 
     }
 }
 
-/* Where a vector of the region lies: pixels n..end of an image of the batch; in the slab; in y, of which `lanes` pixels follow
- * each other. */
+/* Where a vector of the region lies: pixels n..end of an image of the batch; in the slab; in y (the first of their phases), where
+ * `lanes` pixels follow each other. */
 typedef struct place {
     int64_t slab, y;
     int32_t image, n, end, lanes;
@@ -265,10 +290,10 @@ typedef struct place {
 
 /* Pixel n of the region in y, and how many pixels up to `end` follow it there. */
 static int64_t pixel_in_y(const conv_view *v, const region *g, int64_t image, int64_t n, int64_t end, int32_t *lanes) {
-    int64_t p = n / g->width, s = n % g->width;
-    int whole = v->y_step == 1 && v->y_row == g->width; /* rows follow each other in y as in the region */
-    *lanes = (int32_t)(whole ? end - n : min64(end - n, g->width - s));
-    return image * v->y_image + (g->p0 + p) * v->y_row + (g->q0 + s) * v->y_step;
+    int64_t p = g->p0 + n / g->width, s = g->q0 + n % g->width;
+    int whole = v->phases == 1 && v->YW == g->width; /* rows follow each other in y as in the region */
+    *lanes = (int32_t)(whole ? end - n : min64(end - n, g->q0 + g->width - s));
+    return (image * v->M * v->YH + p * v->phases) * v->YW + s * v->phases;
 }
 
 static void fill_places(const conv_view *v, const plan *q, const region *g, place *out) {
@@ -280,14 +305,33 @@ static void fill_places(const conv_view *v, const plan *q, const region *g, plac
     }
 }
 
-/* A vector of h rows from m to y. It may reach over several rows of the grid. */
-static void write_vector(const conv_view *v, const region *g, int64_t m, int64_t h, const float *bias, place at, const float *t) {
+/* A vector of h rows from m, of phase `row` where a pixel of the grid has several results, to y. It may reach over several rows of
+ * the grid. */
+static void write_vector(const conv_view *v, const region *g, int64_t m, int64_t h, const float *bias, place at, int64_t row,
+                         const float *t, int64_t pitch) {
     const float *shift = v->shift ? v->shift + at.image * v->M + m : NULL;
+    int64_t s = v->phases;
     for (;;) {
-        write_lanes(v, h, bias, shift, t, at.lanes, at.y + m * v->y_channel);
-        at.n += at.lanes, t += at.lanes;
+        int64_t p = (g->p0 + at.n / g->width) * s + row, left = s == 1 ? at.lanes : min64(at.lanes * s, v->YW - at.y % v->YW);
+        int64_t y = at.y + row * v->YW + m * v->YH * v->YW;
+        if (p >= v->YH) left = 0; /* a grid of an odd number of rows or columns has phases of one less */
+        for (int64_t z = 0; z < left; z += V_LANES) write_lanes(v, h, bias, shift, t + z, pitch, min64(V_LANES, left - z), y + z);
+        at.n += at.lanes, t += at.lanes * s;
         if (at.n >= at.end) return;
         at.y = pixel_in_y(v, g, at.image, at.n, at.end, &at.lanes);
+    }
+}
+
+/* out[r][s l + phase] = lane l of row r of one vector of each phase's tile. */
+static void interleave(int64_t s, int64_t h, const float *t, float *out) {
+    for (int64_t r = 0; r < h; r++, t += CONV_VECS * V_LANES, out += s * V_LANES) {
+        if (s == 2) {
+            v16 a, b;
+            v_interleave(v_load(t), v_load(t + CONV_TILE), &a, &b);
+            v_store(out, a), v_store(out + V_LANES, b);
+        } else {
+            for (int64_t l = 0; l < s * V_LANES; l++) out[l] = t[l % s * CONV_TILE + l / s];
+        }
     }
 }
 
@@ -298,26 +342,45 @@ typedef struct job {
     plan q;
 } job;
 
-/* What one panel of weights is multiplied with, and where its chains rest. */
+/* What one panel of weights is multiplied with, and where its chains rest: tiles of a row of phases, side by side. */
 typedef struct pass {
     int64_t m, h, channels;
     const float *slab, *bias;
+    const phase *phases;
+    const conv_step *step;
+    uintptr_t ahead;
     conv_operands from;
-    float *t;
+    float *t, *mixed;
     int first, last;
 } pass;
 
-/* All pixels of the region. The lines of the next panel come while the first tile computes. */
-static void run_panel(const job *w, const region *g, const place *at, pass *s) {
-    int64_t all = g->images * g->vectors;
-    float *t = s->t;
-    for (int64_t i = 0; i < all; i += CONV_VECS, t += w->q.blocks > 1 ? CONV_TILE : 0) {
-        int64_t vectors = min64(CONV_VECS, all - i);
-        for (int64_t z = 0; z < CONV_VECS; z++) s->from.b[z] = z < vectors ? s->slab + at[i + z].slab : NULL;
-        K(conv_tile)(s->h, s->channels * w->q.taps, &s->from, t, s->first);
-        s->from.ahead = (uintptr_t)s->from.a;
-        for (int64_t z = 0; s->last && z < vectors; z++) write_vector(w->v, g, s->m, s->h, s->bias, at[i + z], t + z * V_LANES);
+static void write_tile(const job *w, const region *g, const place *at, const pass *s, int64_t row, const float *t) {
+    const conv_view *v = w->v;
+    for (int64_t z = 0; z < CONV_VECS && s->from.b[z]; z++) {
+        if (v->phases > 1) {
+            interleave(v->phases, s->h, t + z * V_LANES, s->mixed);
+            write_vector(v, g, s->m, s->h, s->bias, at[z], row, s->mixed, v->phases * V_LANES);
+        } else {
+            write_vector(v, g, s->m, s->h, s->bias, at[z], 0, t + z * V_LANES, CONV_VECS * V_LANES);
+        }
     }
+}
+
+/* All pixels of the region, one row of phases after the other. The lines of the next panel come while the first tiles compute. */
+static void run_panel(const job *w, const region *g, const place *at, pass *s) {
+    int64_t all = g->images * g->vectors, phases = w->v->phases;
+    float *t = s->t;
+    for (int64_t row = 0; row < phases; row++)
+        for (int64_t i = 0; i < all; i += CONV_VECS, t += w->q.blocks > 1 ? phases * CONV_TILE : 0) {
+            for (int64_t z = 0; z < CONV_VECS; z++) s->from.b[z] = i + z < all ? s->slab + at[i + z].slab : NULL;
+            s->from.ahead = i ? (uintptr_t)s->from.a : s->ahead;
+            for (int64_t column = 0; column < phases; column++) {
+                const phase *h = s->phases + row * phases + column;
+                s->from.step = s->step + h->step;
+                K(conv_tile)(s->h, s->channels * h->taps, &s->from, t + column * CONV_TILE, s->first);
+            }
+            if (s->last) write_tile(w, g, at + i, s, row, t);
+        }
 }
 
 static void run_task(void *arg, int64_t index, int worker) {
@@ -331,19 +394,21 @@ static void run_task(void *arg, int64_t index, int worker) {
     float bias[CONV_ROWS];
     conv_step *step = (conv_step *)(void *)(t + q->t_size);
     place *places = (place *)(void *)(t + q->t_size + q->step_size);
+    phase *phases = (phase *)(void *)(t + q->t_size + q->step_size + q->place_size);
 
     fill_places(v, q, &g, places);
-    fill_steps(v, q, g.width, step);
+    fill_steps(v, q, g.width, phases, step);
     for (int64_t block = 0; block < q->blocks; block++) {
         int64_t c0 = cut(v->channels, block, q->blocks), c1 = cut(v->channels, block + 1, q->blocks);
         fill_slab(v, q, &g, c0, c1 - c0, slab);
         for (int64_t p = p0; p < p1; p++) {
             int64_t m = cut(v->M, p, q->panels), next = cut(v->M, p + 1 < p1 ? p + 1 : p0, q->panels);
-            pass s = {.m = m, .h = cut(v->M, p + 1, q->panels) - m, .channels = c1 - c0, .slab = slab,
+            pass s = {.m = m, .h = cut(v->M, p + 1, q->panels) - m, .channels = c1 - c0, .slab = slab, .phases = phases, .step = step,
                       .first = block == 0, .last = block == q->blocks - 1};
-            s.from.step = step, s.from.lda = q->lda, s.from.a = panel_of(v, q, m, s.h, c0, c1 - c0, room);
-            s.from.ahead = (uintptr_t)v->a + (uintptr_t)(next * v->a_row + (p + 1 < p1 ? c0 : c1) * v->a_channel) * dtype_size(v->a_type);
-            s.t = t + (q->blocks > 1 ? (p - p0) * tiles * CONV_TILE : 0);
+            s.from.lda = q->lda, s.from.a = panel_of(v, q, m, s.h, c0, c1 - c0, room);
+            s.ahead = (uintptr_t)v->a + (uintptr_t)(next * v->a_row + (p + 1 < p1 ? c0 : c1) * v->a_channel) * dtype_size(v->a_type);
+            s.t = t + (q->blocks > 1 ? (p - p0) * v->phases * v->phases * tiles * CONV_TILE : 0);
+            s.mixed = (float *)phases + q->phase_size - v->phases * CONV_ROWS * V_LANES;
             for (int64_t r = 0; v->bias && r < s.h; r++) bias[r] = s_load_typed(v->bias, v->bias_type, m + r);
             s.bias = v->bias ? bias : NULL;
             run_panel(w, &g, places, &s);

@@ -12,6 +12,7 @@
     X(void, conv_dx, (const k_conv *p)) \
     X(void, conv_dw, (const k_conv *p)) \
     X(size_t, conv_scratch, (const k_conv *p)) \
+    X(size_t, conv_dw_scratch, (const k_conv *p)) \
     X(void, winograd, (const k_conv *p)) \
     X(void, winograd_dx, (const k_conv *p)) \
     X(size_t, winograd_scratch, (const k_conv *p)) \

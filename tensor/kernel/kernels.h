@@ -40,7 +40,10 @@ typedef struct k_matmul {
 /* 2-D convolution, NCHW, weight [O,C,KH,KW] (PyTorch's cross-correlation), stride s, zero padding per side.
  * Forward: y[b,o,p,q] = sum over (c,i,j) in this order of w[o,c,i,j] x[b,c,p s + i - top, q s + j - left], then + bias[o],
  * + shift[b,o], + add[b,o,p,q], each where it is given.
- * dx: chain over (o,i,j). dw: chain over (b,p,q). Each is an implicit matmul: columns are gathered while packing. */
+ * dx: chain over (o,i,j). dw: chain over (b,p,q). Each is an implicit matmul: columns are gathered while packing.
+ *
+ * doubled: x stands for an image of 2H x 2W that shows each pixel 2 x 2 times; KH = KW = 3, stride = top = left = 1, P = 2H, Q = 2W.
+ * Taps that fall on the same pixel are added before they are multiplied (k_conv_doubled.c): 4 steps of a chain for each channel. */
 typedef struct k_conv {
     int64_t batch, C, H, W, O, KH, KW, P, Q; /* P,Q: output height and width */
     int stride, top, left;                   /* bottom and right padding follow from P, Q */
@@ -54,7 +57,8 @@ typedef struct k_conv {
     float *y;        /* forward: [batch,O,P,Q] */
     const float *dy; /* backward: [batch,O,P,Q] */
     float *dx, *dw, *dbias;
-    int tile; /* Winograd's: 4 or 2 */
+    int tile;    /* Winograd's: 4 or 2 */
+    int doubled; /* conv, conv_dx, conv_dw: see above */
     int acc;
     int threads;
     void *scratch;
@@ -123,7 +127,8 @@ typedef struct tn_kernels {
     void (*conv)(const k_conv *p);
     void (*conv_dx)(const k_conv *p);
     void (*conv_dw)(const k_conv *p); /* dw and dbias */
-    size_t (*conv_scratch)(const k_conv *p); /* the largest of the three */
+    size_t (*conv_scratch)(const k_conv *p); /* the larger of conv and conv_dx */
+    size_t (*conv_dw_scratch)(const k_conv *p);
 
     /* k_winograd.c: the same sums for windows of 3x3 and stride 1, by transforms of tiles */
     void (*winograd)(const k_conv *p);

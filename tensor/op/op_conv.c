@@ -1,4 +1,4 @@
-/* conv2d. Definition: ref/conv.c; of what it adds to the product: ref/add_scale.c. */
+/* conv2d, upsample_conv2d. Definition: ref/conv.c; of what conv2d adds to the product: ref/add_scale.c. */
 #include "tensor/int64.h"
 #include "tensor/op/ops.h"
 #include "tensor/parallel.h"
@@ -27,8 +27,8 @@ static k_conv problem(const tn_ctx *c, const tn_node *n) {
                 .top = n->a.top, .left = n->a.left, .x = x->data, .w = w->data, .w_type = w->dtype, .y = y->data,
                 .dy = y->grad, .threads = c->threads};
     if (b) p.bias = b->data, p.bias_type = b->dtype;
-    if (n->in[3]) p.shift = n->in[3]->data;
-    if (n->in[4]) p.add = n->in[4]->data;
+    if (n->nin > 3 && n->in[3]) p.shift = n->in[3]->data;
+    if (n->nin > 4 && n->in[4]) p.add = n->in[4]->data;
     return p;
 }
 
@@ -44,12 +44,12 @@ static double winograd_work(int64_t in, int64_t out, int64_t h, int64_t w, int64
 /* Winograd's tile for a result of `out` x h x w from `in` channels; 0: the direct form. Of two forms the one with less work; the
  * direct one unless the other saves a fifth, as that runs nearer to the machine's peak. On two threads Winograd's form was 0.8 to
  * 1.1 times as fast at this border (32 to 128@8x8, one image; 2 to 3 times with 32 images), 1.5 at 1280@8x8, 2.8 at 1280@16x16, 3.4
- * at 320@64x64. The shape of one image decides alone: bits may depend neither on the machine nor on the batch that a picture is
- * computed in. */
+ * at 320@64x64. The direct form of a doubled image has 4 taps. The shape of one image decides alone: bits may depend neither on the
+ * machine nor on the batch that a picture is computed in. */
 static int winograd_tile(const tn_ctx *c, const k_conv *p, int64_t in, int64_t out, int64_t h, int64_t w) {
     if (p->KH != 3 || p->KW != 3 || p->stride != 1 || p->top > 2 || p->left > 2 || c->conv == TN_CONV_DIRECT) return 0;
     double four = winograd_work(in, out, h, w, 4), two = winograd_work(in, out, h, w, 2), best = four <= two ? four : two;
-    double direct = 9.0 / 16 * (double)(h * w) * (double)in * (double)out;
+    double direct = (p->doubled ? 4.0 : 9.0) / 16 * (double)(h * w) * (double)in * (double)out;
     if (c->conv == TN_CONV_AUTO && 1.25 * best > direct) return 0;
     return four <= two ? 4 : 2;
 }
@@ -85,11 +85,22 @@ static void shift_gradient(tn_ctx *c, tn_node *n) {
     tn_parallel_for(tn_threads_for(c->threads, 0.25 * (double)tn_numel(y)), y->shape[0] * y->shape[1], sum_plane, &s);
 }
 
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
 /* The weight's gradient is always computed directly. */
 static size_t backward_scratch(const tn_ctx *c, const tn_node *n, const k_conv *p) {
     bool weight = n->in[1]->need || (n->in[2] && n->in[2]->need);
-    size_t winograd = p->tile ? c->k->winograd_scratch(p) : 0, direct = weight || !p->tile ? c->k->conv_scratch(p) : 0;
-    return winograd > direct ? winograd : direct;
+    size_t x = !n->in[0]->need ? 0 : p->tile ? c->k->winograd_scratch(p) : c->k->conv_scratch(p);
+    return larger(x, weight ? c->k->conv_dw_scratch(p) : 0);
+}
+
+static void gradients(tn_ctx *c, tn_node *n, k_conv p) {
+    p.scratch = tn_scratch(c, backward_scratch(c, n, &p));
+    if ((p.dx = tn_din(n, 0, &p.acc)) && tn_live(c)) (p.tile ? c->k->winograd_dx : c->k->conv_dx)(&p);
+    p.dx = NULL;
+    if ((p.dw = tn_din(n, 1, &p.acc)) && tn_live(c)) c->k->conv_dw(&p);
+    p.dw = NULL;
+    if ((p.dbias = tn_din(n, 2, &p.acc)) && tn_live(c)) c->k->conv_dw(&p);
 }
 
 static void backward(tn_ctx *c, tn_node *n) {
@@ -97,12 +108,7 @@ static void backward(tn_ctx *c, tn_node *n) {
     shift_gradient(c, n);
     k_conv p = problem(c, n);
     p.tile = winograd_tile(c, &p, p.O, p.C, p.H, p.W);
-    p.scratch = tn_scratch(c, backward_scratch(c, n, &p));
-    if ((p.dx = tn_din(n, 0, &p.acc)) && tn_live(c)) (p.tile ? c->k->winograd_dx : c->k->conv_dx)(&p);
-    p.dx = NULL;
-    if ((p.dw = tn_din(n, 1, &p.acc)) && tn_live(c)) c->k->conv_dw(&p);
-    p.dw = NULL;
-    if ((p.dbias = tn_din(n, 2, &p.acc)) && tn_live(c)) c->k->conv_dw(&p);
+    gradients(c, n, p);
 }
 
 static const tn_case cases[] = {
@@ -135,4 +141,46 @@ tn_tensor *tn_conv2d_add(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, tn
     int pad = (int)(tn_dim(w, 2) / 2);
     tn_attr a = {.stride = 1, .top = pad, .bottom = pad, .left = pad, .right = pad};
     return tn_apply(c, &tn_op_conv2d, &a, 5, (tn_tensor *[]){x, w, b, shift, add});
+}
+
+/* ---- upsample_conv2d: always direct; what Winograd's form would be better for is not recorded as one ---- */
+
+static int upsample_shape(const tn_node *n, int64_t *shape) {
+    const tn_tensor *x = n->in[0], *w = n->in[1], *b = n->in[2];
+    TN_FIT(n, x->ndim == 4 && w->ndim == 4 && x->shape[1] == w->shape[1] && w->shape[2] == 3 && w->shape[3] == 3);
+    TN_FIT(n, !b || (b->ndim == 1 && b->shape[0] == w->shape[0]));
+    shape[0] = x->shape[0], shape[1] = w->shape[0], shape[2] = 2 * x->shape[2], shape[3] = 2 * x->shape[3];
+    return 4;
+}
+
+static k_conv doubled_problem(const tn_ctx *c, const tn_node *n) {
+    k_conv p = problem(c, n);
+    p.doubled = 1;
+    return p;
+}
+
+static void upsample_forward(tn_ctx *c, tn_node *n) {
+    k_conv p = doubled_problem(c, n);
+    p.scratch = tn_scratch(c, c->k->conv_scratch(&p));
+    if (tn_live(c)) c->k->conv(&p);
+}
+
+static void upsample_backward(tn_ctx *c, tn_node *n) { gradients(c, n, doubled_problem(c, n)); }
+
+#define SAME .stride = 1, .top = 1, .bottom = 1, .left = 1, .right = 1
+static const tn_case upsample_cases[] = {
+    {"4x5", {SAME}, 3, {{'x', 4, {2, 3, 4, 5}}, {'w', 4, {6, 3, 3, 3}}, {'w', 1, {6}}}},
+    {"16x32, F16", {SAME}, 3, {{'x', 4, {1, 24, 16, 32}}, {'h', 4, {17, 24, 3, 3}}, {'h', 1, {17}}}},
+    {"8x8, many channels", {SAME}, 3, {{'x', 4, {3, 80, 8, 8}}, {'b', 4, {40, 80, 3, 3}}, {0}}},
+    {"one pixel", {SAME}, 3, {{'x', 4, {1, 4, 1, 1}}, {'w', 4, {4, 4, 3, 3}}, {'w', 1, {4}}}},
+};
+const tn_op tn_op_upsample_conv2d = {"upsample_conv2d", upsample_shape, NULL, upsample_forward, upsample_backward, upsample_cases,
+                                     sizeof upsample_cases / sizeof *upsample_cases};
+
+tn_tensor *tn_upsample_conv2d(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b) {
+    int64_t h = 2 * tn_dim(x, 2), side = 2 * tn_dim(x, 3);
+    k_conv p = {.KH = 3, .KW = 3, .stride = 1, .top = 1, .left = 1, .doubled = 1};
+    if (winograd_tile(c, &p, tn_dim(x, 1), tn_dim(w, 0), h, side)) return tn_conv2d(c, tn_upsample_nearest(c, x, h, side), w, b, 1, 1);
+    tn_attr a = {SAME};
+    return tn_apply(c, &tn_op_upsample_conv2d, &a, 3, (tn_tensor *[]){x, w, b});
 }

@@ -36,6 +36,9 @@ tn_tensor *tn_conv2d_pad(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, in
 tn_tensor *tn_conv2d(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, int stride, int padding);
 /* An odd window, stride 1, same size; + shift [B, O] [opt], the same for all pixels; + add [B, O, H, W] [opt] */
 tn_tensor *tn_conv2d_add(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b, tn_tensor *shift, tn_tensor *add);
+/* x [B, C, H, W] shown at 2H x 2W (tn_upsample_nearest), then 3x3, padding 1: w [O, C, 3, 3], b [O] [opt] -> [B, O, 2H, 2W]. Where
+ * Winograd's form is the choice these are the two operators; else one, which never has the larger image. */
+tn_tensor *tn_upsample_conv2d(tn_ctx *c, tn_tensor *x, tn_tensor *w, tn_tensor *b);
 /* x [B, C, ...], gamma and beta [C]; silu: SiLU applied in the same pass */
 tn_tensor *tn_group_norm(tn_ctx *c, tn_tensor *x, tn_tensor *gamma, tn_tensor *beta, int groups, float eps, bool silu);
 /* x [..., C] */

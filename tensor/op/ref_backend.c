@@ -90,6 +90,16 @@ static void conv2d_f(call *k) {
     if (k->x[3]) ref_add_broadcast(k->y, k->x[3], k->y, 1, size(k, 3), s.P * s.Q);
     add_same_f(k, 4);
 }
+static void upsample_conv2d_f(call *k) {
+    ref_conv_shape s = conv_shape(k);
+    s.H *= 2, s.W *= 2;
+    ref_upsample_conv2d(&s, k->x[0], k->x[1], k->x[2], k->y);
+}
+static void upsample_conv2d_b(call *k) {
+    ref_conv_shape s = conv_shape(k);
+    s.H *= 2, s.W *= 2;
+    ref_upsample_conv2d_backward(&s, k->x[0], k->x[1], k->dy, k->dx[0], k->dx[1], k->dx[2]);
+}
 static void conv2d_b(call *k) {
     ref_conv_shape s = conv_shape(k);
     ref_conv2d_backward(&s, k->x[0], k->x[1], k->dy, k->dx[0], k->dx[1], k->dx[2]);
