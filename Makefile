@@ -51,7 +51,7 @@ endif
 # Sources are listed sorted, so that a build does not depend on the order of a directory.
 dirs = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c)))
 KERNEL_SRC := $(call dirs,tensor/kernel)
-LIB_SRC := $(call dirs,ref tensor tensor/op tensor/io nn nn/model nn/image nn/text nn/edit)
+LIB_SRC := $(call dirs,ref tensor tensor/op tensor/io nn nn/model nn/image nn/text nn/edit nn/fit)
 TOOL_SRC := $(call dirs,tools)
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 

@@ -15,6 +15,7 @@
  *     tn_sin    0.550   |x| <= 2^40
  *     tn_cos    0.550   |x| <= 2^40
  *     tn_pow    0.794
+ *     tn_asin   2.2     plain double, for angles (over 200 thousand arguments)
  *
  * NaN gives NaN. Needs IEEE doubles evaluated as such (no x87 excess precision) and no contraction to fused
  * multiply-adds. */
@@ -26,6 +27,7 @@ double tn_log(double x);   /* natural logarithm; -infinity at 0, NaN below */
 double tn_log1p(double x); /* log(1 + x), accurate near 0; -infinity at -1, NaN below */
 double tn_sin(double x);   /* x in radians, |x| <= 2^40; NaN beyond (the argument reduction would run out of digits) */
 double tn_cos(double x);   /* like tn_sin */
+double tn_asin(double x);  /* in [-pi/2, pi/2]; NaN beyond |x| = 1 */
 double tn_pow(double x, double y); /* x^y for x >= 0; x^0 = 1 for any x; NaN for x < 0 */
 
 #endif

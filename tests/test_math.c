@@ -59,6 +59,8 @@ static const struct {
     {"cos", tn_cos, cosl, -0x1p40, 0x1p40, 0.56, UINT64_C(0xc93b2aec32befb51)},
     {"pow", got_pow, want_pow, 0, 1e60, 0.6, UINT64_C(0x70b7b7642c72e6a6)},
     {"pow", got_decay, want_decay, 0, 100000, 0.6, UINT64_C(0xdc8503642a828ac4)},
+    {"asin", tn_asin, asinl, -1, 1, 2.3, UINT64_C(0xcd461fcd3a520355)},
+    {"asin", tn_asin, asinl, -1e-3, 1e-3, 1.1, UINT64_C(0xd1c9285827e9e53c)},
 };
 
 static double dulp(double got, long double want) {
@@ -95,12 +97,14 @@ static void double_specials(test_state *t) {
     CHECK(t, tn_sin(0) == 0 && signbit(tn_sin(-0.0)) && tn_sin(tiny) == tiny && tn_cos(0) == 1);
     CHECK(t, isnan(tn_sin(inf)) && isnan(tn_cos(-inf)) && isnan(tn_sin(0x1.8p40)) && !isnan(tn_cos(-0x1p40)));
     CHECK(t, tn_sin(0x1.921fb54442d18p+1) == 0x1.1a62633145c07p-53); /* pi rounded: what was rounded away */
+    CHECK(t, tn_asin(0) == 0 && signbit(tn_asin(-0.0)) && tn_asin(tiny) == tiny && isnan(tn_asin(1.0000000000000002)));
+    CHECK(t, tn_asin(1) == 0x1.921fb54442d18p+0 && tn_asin(-1) == -0x1.921fb54442d18p+0);
     CHECK(t, tn_pow(0, 2) == 0 && tn_pow(0, -2) == inf && tn_pow(0, 0) == 1 && tn_pow(inf, -1) == 0 &&
                  tn_pow(nan_, 0) == 1);
     CHECK(t, tn_pow(1, inf) == 1 && tn_pow(0.5, inf) == 0 && tn_pow(2, inf) == inf && tn_pow(2, -1e300) == 0);
     CHECK(t, isnan(tn_pow(-1, 2)) && tn_pow(2, 10) == 1024 && tn_pow(2, -1074) == tiny && tn_pow(9, 0.5) == 3);
     CHECK(t, isnan(tn_exp(nan_)) && isnan(tn_log(nan_)) && isnan(tn_log1p(nan_)) && isnan(tn_sin(nan_)) &&
-                 isnan(tn_cos(nan_)) && isnan(tn_pow(nan_, 1)) && isnan(tn_pow(1.5, nan_)));
+                 isnan(tn_cos(nan_)) && isnan(tn_asin(nan_)) && isnan(tn_pow(nan_, 1)) && isnan(tn_pow(1.5, nan_)));
 }
 
 /* ---- tensor/kernel/vmath.h through the kernels ---- */

@@ -231,7 +231,7 @@ static void run_clip(golden *g, models *m) {
     tn_ctx *c = &g->c;
     tn_tensor *pixels = input(g, "in.pixel_values", true, false);
     tn_tensor *image = nn_clip_image_features(c, m->clip, pixels);
-    tn_tensor *text = nn_clip_text_features(c, m->clip, input(g, "in.input_ids", false, false));
+    tn_tensor *text = nn_clip_text_features(c, m->clip, input(g, "in.input_ids", false, false), NULL);
     tn_tensor *embeds = tn_l2_normalize(c, image);
     compare_tensor(g, "out.image_features", image);
     compare_tensor(g, "out.text_features", text);

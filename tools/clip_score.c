@@ -77,7 +77,7 @@ int clip_read(tn_ctx *c, const clip_judge *j, const char *text, float *features,
     for (int64_t i = 0; i < length && tn_live(c); i++) ((int64_t *)ids->data)[i] = t.ids[i];
     nn_tokens_free(&t);
     if (tn_ctx_status(c, err)) return -1;
-    return take_rows(c, nn_clip_text_features(c, j->clip, ids), 1, j->width, features, err);
+    return take_rows(c, nn_clip_text_features(c, j->clip, ids, NULL), 1, j->width, features, err);
 }
 
 /* ---- cosines, in double and in the order of the vectors ---- */

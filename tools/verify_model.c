@@ -235,7 +235,7 @@ static void clip_similarity(verify_case *c, nn_clip *m) {
     if (!c->err.code) verify_range(c, "in.input_ids", ids->data, tn_numel(ids), m->text.cfg.vocab);
     if (!c->err.code && verify_has(c, "in.image_u8")) check_pixels(c, m);
     if (c->err.code) return;
-    tn_tensor *image = nn_clip_image_features(c->ctx, m, pixels), *text = nn_clip_text_features(c->ctx, m, ids);
+    tn_tensor *image = nn_clip_image_features(c->ctx, m, pixels), *text = nn_clip_text_features(c->ctx, m, ids, NULL);
     tn_tensor *u = tn_l2_normalize(c->ctx, image), *v = tn_l2_normalize(c->ctx, text);
     verify_put(c, "out.image_features", image);
     verify_put(c, "out.text_features", text);

@@ -192,7 +192,7 @@ tn_tensor *nn_clip_image_features(tn_ctx *c, const nn_clip *m, tn_tensor *pixels
     return tn_linear(c, x, nn_w(&m->visual_projection), NULL);
 }
 
-tn_tensor *nn_clip_text_features(tn_ctx *c, const nn_clip *m, tn_tensor *ids) {
-    tn_tensor *hidden = nn_text_encode(c, &m->text, nn_text_embed(c, &m->text, ids, NULL), "text_");
+tn_tensor *nn_clip_text_features(tn_ctx *c, const nn_clip *m, tn_tensor *ids, tn_tensor *learned) {
+    tn_tensor *hidden = nn_text_encode(c, &m->text, nn_text_embed(c, &m->text, ids, learned), "text_");
     return tn_linear(c, nn_text_pool(c, &m->text, hidden, ids), nn_w(&m->text_projection), NULL);
 }

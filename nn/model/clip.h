@@ -77,6 +77,7 @@ int nn_clip_load(const char *dir, nn_clip **out, tn_err *err);
 void nn_clip_free(nn_clip *m);
 tn_tensor *nn_clip_image_features(tn_ctx *c, const nn_clip *m,
                                   tn_tensor *pixels); /* [B,3,S,S] -> [B,P], not normalised */
-tn_tensor *nn_clip_text_features(tn_ctx *c, const nn_clip *m, tn_tensor *ids);     /* [B,L] -> [B,P] */
+/* ids [B,L], learned as in nn_text_embed -> [B,P], not normalised */
+tn_tensor *nn_clip_text_features(tn_ctx *c, const nn_clip *m, tn_tensor *ids, tn_tensor *learned);
 
 #endif
