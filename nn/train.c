@@ -117,8 +117,13 @@ static bool vary(const nn_train *t, int64_t draw, int64_t *picture) {
     return t->image_token && (double)coin < cfg->per_image_share;
 }
 
+nn_inversion_batch nn_train_batch(const nn_train *t) {
+    nn_inversion_batch b = {t->cfg->batch, t->L, t->side, t->side, t->ids, t->latents, t->noise, t->timesteps, t->texts};
+    return b;
+}
+
 /* Draws of one sample, in this order: mirror, sentence, posterior noise, noise, timestep. */
-static void draw_batch(nn_train *t, const tn_kernels *k, int64_t micro) {
+nn_inversion_batch nn_train_draw(nn_train *t, const tn_kernels *k, int64_t micro) {
     const nn_train_config *cfg = t->cfg;
     int64_t n = nn_train_latent(t);
     int stage = nn_train_stage(t, t->steps_done);
@@ -138,11 +143,7 @@ static void draw_batch(nn_train *t, const tn_kernels *k, int64_t micro) {
         t->timesteps[b] = tn_rng_randint(&g, t->schedule.config.num_train_timesteps);
         nn_train_sentence(t, stage, sentence, picture, t->ids + b * t->L);
     }
-}
-
-static nn_inversion_batch batch_of(const nn_train *t) {
-    nn_inversion_batch b = {t->cfg->batch, t->L, t->side, t->side, t->ids, t->latents, t->noise, t->timesteps, t->texts};
-    return b;
+    return nn_train_batch(t);
 }
 
 /* The mean over the placeholders of each one's distance to where it started. */
@@ -187,11 +188,10 @@ static int watch(nn_train *t, tn_ctx *c, nn_train_step *out, tn_err *err) {
 
 int nn_train_advance(nn_train *t, tn_ctx *c, nn_train_step *out, tn_err *err) {
     const nn_train_config *cfg = t->cfg;
-    nn_inversion_batch b = batch_of(t);
     double sum = 0.0, loss;
     *out = (nn_train_step){.variance = 1.0};
     for (int64_t i = 0; i < cfg->accumulate; i++) {
-        draw_batch(t, c->k, t->steps_done * cfg->accumulate + i);
+        nn_inversion_batch b = nn_train_draw(t, c->k, t->steps_done * cfg->accumulate + i);
         if (nn_inversion_gradient(c, t->model, &t->schedule, &t->word, &b, 1.0f / (float)cfg->accumulate, i == 0, &loss,
                                   err)) {
             return tn_fail_in(err, "step %" PRId64, t->steps_done + 1);
@@ -264,7 +264,7 @@ static const int64_t *earliest_word(const nn_train *t) {
 
 static int dry_step(tn_ctx *c, void *arg, tn_err *err) {
     const nn_train *t = arg;
-    nn_inversion_batch b = batch_of(t);
+    nn_inversion_batch b = nn_train_batch(t);
     double loss;
     const int64_t *sentence = earliest_word(t);
     for (int64_t i = 0; i < b.B; i++) memcpy(t->ids + i * t->L, sentence, (size_t)t->L * sizeof *t->ids);
@@ -281,9 +281,8 @@ int nn_train_measure(const nn_train *t, const tn_ctx *like, int64_t checkpoint, 
 size_t nn_train_kept(const nn_train *t) { return nn_text_cache_bytes(t->model->text, t->sentences, t->nsentences, t->L); }
 
 int nn_train_probe(nn_train *t, tn_ctx *c, double *seconds, tn_err *err) {
-    nn_inversion_batch b = batch_of(t);
     double start = tn_clock(), loss;
-    draw_batch(t, c->k, 0);
+    nn_inversion_batch b = nn_train_draw(t, c->k, 0);
     int r = nn_inversion_gradient(c, t->model, &t->schedule, &t->word, &b, 1.0f, true, &loss, err);
     if (!r && t->cfg->stop_window) r = eval_loss(t, c, &loss, err);
     *seconds = tn_clock() - start;

@@ -59,6 +59,10 @@ typedef enum {
 } nn_draw;
 uint64_t nn_train_seed(uint64_t seed, nn_draw purpose, uint64_t index);
 
+/* The batch of micro-step `micro`, drawn; and the same with what its arrays hold. They are t's. */
+nn_inversion_batch nn_train_draw(nn_train *t, const tn_kernels *k, int64_t micro);
+nn_inversion_batch nn_train_batch(const nn_train *t);
+
 /* ---- train_words.c: vectors and sentences ---- */
 
 int nn_train_prepare_word(nn_train *t, const tn_kernels *k, tn_err *err);

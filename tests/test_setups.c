@@ -3,6 +3,7 @@
 #include "nn/dvar.h"
 #include "nn/image/resize.h"
 #include "nn/train_impl.h"
+#include "nn/tune.h"
 #include "tests/test.h"
 
 #include <math.h>
@@ -205,6 +206,58 @@ static void test_composed(test_state *t) {
     close_run(&s);
 }
 
+/* The loss of the last drawn batch, one parameter moved by `step` along its gradient of norm `norm`. */
+static double loss_along(setup *s, tn_tensor *p, double step, double norm) {
+    nn_inversion_batch b = nn_train_batch(s->train);
+    tn_err err;
+    double loss = NAN;
+    float *w = p->data, *kept = malloc((size_t)tn_numel(p) * sizeof *kept);
+    if (!kept) return NAN;
+    memcpy(kept, w, (size_t)tn_numel(p) * sizeof *kept);
+    for (int64_t i = 0; i < tn_numel(p); i++) w[i] += (float)(step * (double)p->grad[i] / norm);
+    b.texts = NULL;
+    if (nn_inversion_loss(&s->c, s->model, &s->train->schedule, &s->train->word, &b, &loss, &err)) loss = NAN;
+    memcpy(w, kept, (size_t)tn_numel(p) * sizeof *kept);
+    free(kept);
+    return loss;
+}
+
+/* Gradients of weights all over both networks against differences of the loss; a rate of zero; a rate; the model afterwards. */
+static void test_tune(test_state *t) {
+    static const char *const names[] = {"conv_out.weight", "down_blocks.0.resnets.0.conv1.weight", "conv_in.bias",
+                                        "text_model.final_layer_norm.weight", "text_model.embeddings.token_embedding.weight",
+                                        "text_model.encoder.layers.0.mlp.fc1.weight"};
+    setup s;
+    nn_train_step step, again;
+    nn_tune *tune = NULL;
+    tn_err err = {0};
+    nn_train_config cfg = plain_run;
+    cfg.lr.base = 0.0;
+    if (open_run(t, &s, &cfg) && CHECK(t, nn_tune_open(s.train, &tune, &err) == 0)) {
+        CHECK(t, nn_tune_advance(tune, &s.c, &step, &err) == 0 && step.step == 1 && step.grad_norm > 0.0);
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+            const nn_param *p = nn_param_find(nn_unet_params(s.model->unet), names[i]);
+            if (!p) p = nn_param_find(&s.model->text->weights.params, names[i]);
+            if (!CHECKF(t, p && p->t->grad_set, "%s has no gradient", names[i])) continue;
+            double norm = 0.0, h = 3e-2;
+            for (int64_t k = 0; k < tn_numel(p->t); k++) norm += (double)p->t->grad[k] * (double)p->t->grad[k];
+            norm = sqrt(norm);
+            double slope = (loss_along(&s, p->t, h, norm) - loss_along(&s, p->t, -h, norm)) / (2.0 * h);
+            CHECKF(t, fabs(slope - norm) < 0.03 * norm, "%s: gradient %g, difference %g", names[i], norm, slope);
+        }
+        s.cfg.lr.base = 1e-4; /* the steps that a rate of zero left out: the same loss, then a smaller one */
+        double before = loss_along(&s, nn_unet_params(s.model->unet)->p[0].t, 0.0, 1.0);
+        CHECK(t, before == step.loss);
+        CHECK(t, nn_tune_advance(tune, &s.c, &again, &err) == 0);
+        before = again.loss;
+        CHECK(t, loss_along(&s, nn_unet_params(s.model->unet)->p[0].t, 0.0, 1.0) < before);
+        nn_tune_free(tune);
+        const tn_tensor *w = nn_param_find(nn_unet_params(s.model->unet), "conv_out.weight")->t;
+        CHECK(t, w->dtype == TN_F16 && !w->grad && nn_weights_are_mapped(nn_unet_weights(s.model->unet), w->data));
+    }
+    close_run(&s);
+}
+
 void test_main(test_state *t) {
     if (test_section(t, "dvar")) test_dvar(t);
     if (test_section(t, "built-in sentences")) test_lists(t);
@@ -212,4 +265,5 @@ void test_main(test_state *t) {
     if (test_section(t, "truncated")) test_truncated(t);
     if (test_section(t, "per-image tokens")) test_per_image(t);
     if (test_section(t, "composed pictures")) test_composed(t);
+    if (test_section(t, "pivotal tuning")) test_tune(t);
 }

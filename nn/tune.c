@@ -1,0 +1,147 @@
+#include "nn/tune.h"
+
+#include "nn/train_impl.h"
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PARTS = 2 }; /* text encoder, UNet */
+
+/* One parameter's own data while it learns, and what the model had before. */
+typedef struct slot {
+    tn_tensor *t;
+    float *w, *m, *s; /* weight, moments */
+    void *data;
+    tn_dtype dtype;
+} slot;
+
+struct nn_tune {
+    nn_train *run;
+    slot *slots;
+    int nslots;
+    float *memory; /* of all slots */
+    int64_t steps, updates; /* done; of those, with a rate above 0 */
+};
+
+static nn_params *part(nn_model *m, int i) { return i == 0 ? &m->text->weights.params : nn_unet_params(m->unet); }
+
+/* ---- memory ---- */
+
+static int64_t count(const nn_model *m) {
+    int64_t n = 0;
+    for (int i = 0; i < PARTS; i++) {
+        const nn_params *p = part((nn_model *)(uintptr_t)m, i);
+        for (int k = 0; k < p->n; k++) n += tn_numel(p->p[k].t);
+    }
+    return n;
+}
+
+size_t nn_tune_bytes(const nn_model *m) { return (size_t)count(m) * 4 * sizeof(float); }
+
+/* Gradients on or off. Until they are written they are addresses, not memory. */
+static int want_gradients(nn_model *m, bool need, tn_err *err) {
+    for (int i = 0; i < PARTS; i++) {
+        if (!nn_params_need(part(m, i), need, err)) continue;
+        for (int k = 0; k < i; k++) nn_params_need(part(m, k), false, NULL);
+        return -1;
+    }
+    return 0;
+}
+
+static int dry_step(tn_ctx *c, void *arg, tn_err *err) {
+    nn_train *t = arg;
+    nn_inversion_batch b = nn_train_batch(t);
+    double loss;
+    b.texts = NULL; /* what is kept of sentences is of other weights after a step */
+    for (int64_t i = 0; i < b.B; i++) nn_train_sentence(t, 0, 0, 0, t->ids + i * t->L);
+    return nn_inversion_gradient(c, t->model, &t->schedule, &t->word, &b, 1.0f, true, &loss, err);
+}
+
+int nn_tune_measure(nn_train *run, const tn_ctx *like, int64_t checkpoint, nn_need *out, tn_err *err) {
+    tn_ctx c = *like;
+    c.checkpoint = checkpoint;
+    if (want_gradients(run->model, true, err)) return -1;
+    int r = nn_measure(&c, run->model, dry_step, run, out, err);
+    want_gradients(run->model, false, NULL);
+    return r;
+}
+
+/* ---- the weights ---- */
+
+void nn_tune_free(nn_tune *t) {
+    if (!t) return;
+    want_gradients(t->run->model, false, NULL);
+    for (int i = 0; i < t->nslots; i++) t->slots[i].t->data = t->slots[i].data, t->slots[i].t->dtype = t->slots[i].dtype;
+    free(t->slots), free(t->memory);
+    free(t);
+}
+
+/* Copies of a parameter's numbers, and zeros for its moments. */
+static float *take_over(slot *s, tn_tensor *t, const tn_kernels *k, float *at) {
+    int64_t n = tn_numel(t);
+    *s = (slot){t, at, at + n, at + 2 * n, t->data, t->dtype};
+    k->widen(n, t->data, t->dtype, s->w);
+    t->data = s->w, t->dtype = TN_F32;
+    return at + 3 * n;
+}
+
+int nn_tune_open(nn_train *run, nn_tune **out, tn_err *err) {
+    nn_model *m = run->model;
+    int params = part(m, 0)->n + part(m, 1)->n;
+    nn_tune *t = calloc(1, sizeof *t);
+    if (!t) return tn_fail(err, TN_ENOMEM, "out of memory");
+    t->run = run;
+    t->slots = calloc((size_t)params, sizeof *t->slots);
+    t->memory = calloc((size_t)count(m), 3 * sizeof *t->memory);
+    if (!t->slots || !t->memory || want_gradients(m, true, err)) {
+        nn_tune_free(t);
+        return tn_fail(err, TN_ENOMEM, "out of memory for the state of %" PRId64 " weights", count(m));
+    }
+    float *at = t->memory;
+    for (int i = 0; i < PARTS; i++) {
+        for (int k = 0; k < part(m, i)->n; k++) {
+            tn_tensor *w = part(m, i)->p[k].t;
+            if (w->data) at = take_over(&t->slots[t->nslots++], w, tn_kernels_best(), at);
+        }
+    }
+    *out = t;
+    return 0;
+}
+
+/* ---- steps ---- */
+
+/* AdamW on every weight that a gradient came to; the norm of all gradients. A rate of zero is no update: AdamW would leave
+ * every number as it is, but not the sign of each zero. */
+static double update(nn_tune *t, tn_ctx *c, double lr) {
+    double squares = 0.0;
+    t->updates += lr > 0.0;
+    for (int i = 0; i < t->nslots; i++) {
+        slot *s = &t->slots[i];
+        int64_t n = tn_numel(s->t);
+        if (!s->t->grad_set) continue;
+        for (int64_t k = 0; k < n; k++) squares += (double)s->t->grad[k] * (double)s->t->grad[k];
+        if (lr > 0.0) tn_adamw(c, &t->run->cfg->adam, lr, t->updates, n, s->w, s->t->grad, s->m, s->s);
+    }
+    return sqrt(squares);
+}
+
+int nn_tune_advance(nn_tune *t, tn_ctx *c, nn_train_step *out, tn_err *err) {
+    nn_train *run = t->run;
+    const nn_train_config *cfg = run->cfg;
+    double sum = 0.0, loss;
+    *out = (nn_train_step){.step = t->steps + 1, .lr = nn_lr_at(&cfg->lr, t->steps), .variance = 1.0};
+    for (int i = 0; i < t->nslots; i++) t->slots[i].t->grad_set = false;
+    for (int64_t i = 0; i < cfg->accumulate; i++) {
+        nn_inversion_batch b = nn_train_draw(run, c->k, t->steps * cfg->accumulate + i);
+        b.texts = NULL;
+        if (nn_inversion_gradient(c, run->model, &run->schedule, &run->word, &b, 1.0f / (float)cfg->accumulate, true, &loss, err))
+            return tn_fail_in(err, "step %" PRId64, out->step);
+        sum += loss;
+    }
+    out->loss = sum / (double)cfg->accumulate;
+    out->grad_norm = update(t, c, out->lr);
+    if (!isfinite(out->grad_norm)) return tn_fail(err, TN_ENUMERIC, "step %" PRId64 ": the gradient is not finite", out->step);
+    t->steps++;
+    return 0;
+}
