@@ -87,27 +87,44 @@ void K(attn_product)(attn_view a, int64_t rows, int64_t depth, const float *b, i
 
 /* ---- between rows and lanes ---- */
 
+#define LOAD_ROW(j) r[j] = (j) < rows ? v_loadn(from + (j) * stride, width) : v_zero();
+#define SCALE(j) r[j] = v_mul(f, r[j]);
+#define STORE_LANES(j) \
+    if ((j) < width) v_store(to + (j) * ld, r[j]);
+
 void K(attn_to_lanes)(const float *x, int64_t stride, int64_t n, int64_t D, float factor, float *xt, int64_t ld) {
     v16 f = v_set1(factor), r[V_LANES];
     for (int64_t v = 0; v < n; v += V_LANES)
         for (int64_t d = 0; d < D; d += V_LANES) {
-            int64_t width = attn_min(V_LANES, D - d);
-            for (int64_t j = 0; j < V_LANES; j++)
-                r[j] = v + j < n ? v_mul(f, v_loadn(x + (v + j) * stride + d, width)) : v_zero();
+            const float *from = x + v * stride + d;
+            float *to = xt + d * ld + v;
+            int64_t width = min64(V_LANES, D - d), rows = n - v;
+            if (width == V_LANES && rows >= V_LANES) {
+                v_load_rows(r, from, TN_F32, 0, stride);
+            } else {
+                V_SIXTEEN(LOAD_ROW)
+            }
             v_transpose(r);
-            for (int64_t j = 0; j < width; j++) v_store(xt + (d + j) * ld + v, r[j]);
+            V_SIXTEEN(SCALE)
+            V_SIXTEEN(STORE_LANES)
         }
 }
+
+#define LOAD_LANES(j) r[j] = (j) < width ? v_mul(f, v_load(from + (j) * ld)) : v_zero();
+#define STORE_ROW(j) \
+    if ((j) < rows) v_storen(to + (j) * stride, r[j], width);
 
 void K(attn_from_lanes)(const float *xt, int64_t ld, int64_t n, int64_t D, const float *factor, float *x, int64_t stride) {
     v16 r[V_LANES];
     for (int64_t v = 0; v < n; v += V_LANES)
         for (int64_t d = 0; d < D; d += V_LANES) {
-            int64_t width = attn_min(V_LANES, D - d);
+            const float *from = xt + d * ld + v;
+            float *to = x + v * stride + d;
+            int64_t width = min64(V_LANES, D - d), rows = n - v;
             v16 f = factor ? v_load(factor + v) : v_set1(1.0f);
-            for (int64_t j = 0; j < V_LANES; j++) r[j] = j < width ? v_mul(f, v_load(xt + (d + j) * ld + v)) : v_zero();
+            V_SIXTEEN(LOAD_LANES)
             v_transpose(r);
-            for (int64_t j = 0; j < V_LANES && v + j < n; j++) v_storen(x + (v + j) * stride + d, r[j], width);
+            V_SIXTEEN(STORE_ROW)
         }
 }
 

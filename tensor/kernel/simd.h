@@ -7,7 +7,7 @@
  *
  *   v16   16 floats                     v_...
  *   v16i  16 int32, wrapping            vi_...
- *   v16m  16 truth values               v_lt ... v_eq, vi_eq, v_first make them, v_select reads them
+ *   v16m  16 truth values               v_lt ... v_eq, vi_eq, v_first make them, v_select and v_any (is one true?) read them
  *
  * What a name does not say:
  *   v_fma(a,b,c) = a*b + c and v_fnma(a,b,c) = c - a*b, rounded once.

@@ -68,6 +68,7 @@ static inline v16 v_from_int(v16i x) { V_EACH1(v16, _mm256_cvtepi32_ps); }
 static inline v16m v_lt(v16 x, v16 y) { V_CMP(_CMP_LT_OQ); }
 static inline v16m v_le(v16 x, v16 y) { V_CMP(_CMP_LE_OQ); }
 static inline v16m v_eq(v16 x, v16 y) { V_CMP(_CMP_EQ_OQ); }
+static inline int v_any(v16m m) { return _mm256_movemask_ps(_mm256_or_ps(m.a, m.b)) != 0; }
 static inline v16 v_select(v16m m, v16 x, v16 y) {
     V_TWO(v16, _mm256_blendv_ps(y.a, x.a, m.a), _mm256_blendv_ps(y.b, x.b, m.b));
 }

@@ -42,6 +42,7 @@ static inline v16 v_ldexp(v16 x, v16 n) { return _mm512_scalef_ps(x, n); }
 static inline v16m v_lt(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 static inline v16m v_le(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
 static inline v16m v_eq(v16 a, v16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+static inline int v_any(v16m m) { return m != 0; }
 static inline v16 v_select(v16m m, v16 a, v16 b) { return _mm512_mask_blend_ps(m, b, a); }
 
 static inline v16i vi_set1(int32_t x) { return _mm512_set1_epi32(x); }

@@ -57,6 +57,7 @@ static inline v16 v_from_int(v16i x) { V_EACH1(v16, vcvtq_f32_s32); }
 static inline v16m v_lt(v16 x, v16 y) { V_EACH2(v16m, vcltq_f32); }
 static inline v16m v_le(v16 x, v16 y) { V_EACH2(v16m, vcleq_f32); }
 static inline v16m v_eq(v16 x, v16 y) { V_EACH2(v16m, vceqq_f32); }
+static inline int v_any(v16m m) { return vmaxvq_u32(vorrq_u32(vorrq_u32(m.a, m.b), vorrq_u32(m.c, m.d))) != 0; }
 static inline v16 v_select(v16m x, v16 y, v16 z) { V_EACH3(v16, vbslq_f32); }
 static inline v16 v_min(v16 x, v16 y) { return v_select(v_lt(x, y), x, y); }
 static inline v16 v_max(v16 x, v16 y) { return v_select(v_lt(y, x), x, y); }

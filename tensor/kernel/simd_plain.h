@@ -61,6 +61,11 @@ static inline v16 v_from_int(v16i x) { V_EACH(v16, f, (float)(int32_t)x.i[i]); }
 static inline v16m v_lt(v16 x, v16 y) { V_EACH(v16m, m, x.f[i] < y.f[i]); }
 static inline v16m v_le(v16 x, v16 y) { V_EACH(v16m, m, x.f[i] <= y.f[i]); }
 static inline v16m v_eq(v16 x, v16 y) { V_EACH(v16m, m, x.f[i] == y.f[i]); }
+static inline int v_any(v16m m) {
+    uint32_t any = 0;
+    for (int i = 0; i < 16; i++) any |= m.m[i];
+    return any != 0;
+}
 static inline v16 v_select(v16m m, v16 x, v16 y) { V_EACH(v16, f, m.m[i] ? x.f[i] : y.f[i]); }
 
 static inline v16i vi_set1(int32_t x) { V_EACH(v16i, i, (uint32_t)x); }
