@@ -52,7 +52,7 @@ endif
 dirs = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c)))
 KERNEL_SRC := $(call dirs,tensor/kernel)
 LIB_SRC := $(call dirs,ref tensor tensor/op tensor/io nn nn/model nn/image nn/text nn/edit nn/fit)
-TOOL_SRC := $(call dirs,tools)
+TOOL_SRC := $(call dirs,tools tools/paper)
 TEST_SRC := $(sort $(wildcard tests/test_*.c))
 
 KERNEL_OBJ := $(foreach i,$(ISAS),$(KERNEL_SRC:%.c=$(B)/obj/%.$(i).o))

@@ -45,8 +45,8 @@ typedef struct demo {
 /* The style that comes learned, for compositions. */
 #define DEMO_STYLE "rosewood"
 
-/* Whether the word is clearly nearer to its pictures than both others, and can still be edited. Fills text with the verdict. */
-bool demo_verdict(const demo *d, char *text, size_t cap);
+/* Whether the word is clearly nearer to its pictures than both others, and can still be edited. Fills out with the verdict. */
+bool demo_verdict(const demo *d, char *out, size_t cap);
 /* Writes OUTPUT/sheet.png and OUTPUT/report.html. */
 int demo_write(const demo *d, tn_err *err);
 

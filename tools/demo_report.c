@@ -10,19 +10,19 @@
 /* Margins of the verdict: reconstruction to be gained on both baselines, editability that may be lost on the initialiser's. */
 static const double GAIN = 0.03, LOSS = 0.15;
 
-bool demo_verdict(const demo *d, char *text, size_t cap) {
+bool demo_verdict(const demo *d, char *out, size_t cap) {
     const eval_word *w = d->word;
     double known = w[DEMO_INITIALISER].reconstruction.value, other = w[DEMO_OTHER].reconstruction.value, ours = w[DEMO_LEARNED].reconstruction.value;
     bool near = ours >= known + GAIN && ours >= other + GAIN;
     bool editable = w[DEMO_LEARNED].mean_of_cosines.value >= w[DEMO_INITIALISER].mean_of_cosines.value - LOSS;
     if (near && editable) {
-        snprintf(text, cap, "It worked. Pictures of %s resemble the %d pictures it was learned from (%.2f) more than pictures of \"%s\" do "
+        snprintf(out, cap, "It worked. Pictures of %s resemble the %d pictures it was learned from (%.2f) more than pictures of \"%s\" do "
                  "(%.2f) or those of %s, a word learned for something else (%.2f). And the word still goes where sentences send it: %.2f "
                  "in new scenes and styles, \"%s\" has %.2f.",
                  d->token, d->pics.n, ours, d->initialiser, known, d->called[DEMO_OTHER], other, w[DEMO_LEARNED].mean_of_cosines.value, d->initialiser,
                  w[DEMO_INITIALISER].mean_of_cosines.value);
     } else {
-        snprintf(text, cap, "It did not work: pictures of %s %s.", d->token,
+        snprintf(out, cap, "It did not work: pictures of %s %s.", d->token,
                  near ? "no longer follow the rest of the sentence" : "are not clearly nearer to the pictures than those of other words");
     }
     return near && editable;

@@ -16,13 +16,15 @@ static const char style[] =
     ".strip{display:grid;gap:8px;justify-content:start;overflow-x:auto}figure{margin:0;width:128px}\n"
     "figure img{width:128px;height:auto;display:block;image-rendering:pixelated;border-radius:3px}figcaption{line-height:1.3;margin:3px 0 6px}\n"
     ".charts{display:flex;flex-wrap:wrap;gap:1.5rem}svg{max-width:100%;height:auto}svg path{fill:none}\n"
+    ".k0{fill:var(--mark);stroke:var(--mark)}.k1{fill:var(--good);stroke:var(--good)}.k2{fill:#3f6fd1;stroke:#3f6fd1}.k3{fill:var(--soft);stroke:var(--soft)}\n"
+    ".holds{color:var(--good)}.fails{color:var(--bad)}.open{color:var(--soft)}\n"
     ".axis{stroke:var(--line)}.level{stroke:var(--soft);stroke-dasharray:5 4}.raw{stroke:var(--soft);opacity:.45;stroke-width:.8}\n"
     ".mean{stroke:var(--mark);stroke-width:2.2}.dot{fill:var(--mark)}\n"
     "table{border-collapse:collapse;margin:.6rem 0}th,td{text-align:left;padding:.3rem .9rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}\n"
     "td.n{font-variant-numeric:tabular-nums}pre{background:color-mix(in srgb,var(--ink) 7%,transparent);padding:.7rem 1rem;overflow-x:auto;border-radius:4px}\n"
     "</style>\n";
 
-static void element(text *t, const char *open, const char *content, const char *close) {
+void page_element(text *t, const char *open, const char *content, const char *close) {
     text_add(t, open);
     text_escape(t, content);
     text_add(t, close);
@@ -37,17 +39,17 @@ static int put_picture(text *t, const nn_image *image, const char *caption, tn_e
     text_add(t, "\" src=\"data:image/png;base64,");
     text_base64(t, png, n);
     text_add(t, "\">");
-    if (caption) element(t, "<figcaption>", caption, "</figcaption>");
+    if (caption) page_element(t, "<figcaption>", caption, "</figcaption>");
     text_add(t, "</figure>\n");
     free(png);
     return 0;
 }
 
-static int put_strips(text *t, const strip *strips, int n, tn_err *err) {
+int page_strips(text *t, const strip *strips, int n, tn_err *err) {
     for (int k = 0; k < n; k++) {
         const strip *s = &strips[k];
-        element(t, "<h2>", s->title, "</h2>\n");
-        if (s->note) element(t, "<p>", s->note, "</p>\n");
+        page_element(t, "<h2>", s->title, "</h2>\n");
+        if (s->note) page_element(t, "<p>", s->note, "</p>\n");
         text_format(t, "<div class=\"strip\" style=\"grid-template-columns:repeat(%d,128px)\">\n", s->columns);
         for (int i = 0; i < s->n; i++) {
             if (put_picture(t, &s->image[i], s->caption ? s->caption[i] : NULL, err)) return -1;
@@ -70,9 +72,9 @@ static void put_scores(text *t, const page *r) {
                 "<table><tr><th>word</th><th>reconstruction</th><th>editability (code)</th><th>editability (paper)</th><th></th></tr>\n");
     for (int i = 0; i < r->nscores; i++) {
         const page_score *s = &r->score[i];
-        element(t, i ? "<tr><td>" : "<tr><td><b>", s->name, i ? "</td>" : "</b></td>");
+        page_element(t, i ? "<tr><td>" : "<tr><td><b>", s->name, i ? "</td>" : "</b></td>");
         put_number(t, s->reconstruction), put_number(t, s->mean_of_cosines), put_number(t, s->cosine_of_mean);
-        element(t, "<td class=\"soft\">", s->note, "</td></tr>\n");
+        page_element(t, "<td class=\"soft\">", s->note, "</td></tr>\n");
     }
     text_add(t, "</table>\n");
 }
@@ -89,24 +91,31 @@ static void put_curves(text *t, const page *r) {
                 "only: one vector cannot do more. The samples tell what it says little about.</p>\n");
 }
 
-static int put_page(text *t, const page *r, tn_err *err) {
+void page_begin(text *t, const char *title, const char *lead) {
     text_add(t, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\n");
-    element(t, "<title>", r->title, "</title>\n");
+    page_element(t, "<title>", title, "</title>\n");
     text_add(t, style);
-    element(t, "</head><body>\n<h1>", r->title, "</h1>\n");
-    element(t, "<p>", r->lead, "</p>\n");
-    element(t, r->good ? "<p class=\"verdict\">" : "<p class=\"verdict bad\">", r->verdict, "</p>\n");
-    if (put_strips(t, r->before, r->nbefore, err)) return -1;
+    page_element(t, "</head><body>\n<h1>", title, "</h1>\n");
+    page_element(t, "<p>", lead, "</p>\n");
+}
+
+void page_end(text *t) { text_add(t, "</body></html>\n"); }
+
+static int put_page(text *t, const page *r, tn_err *err) {
+    page_begin(t, r->title, r->lead);
+    page_element(t, r->good ? "<p class=\"verdict\">" : "<p class=\"verdict bad\">", r->verdict, "</p>\n");
+    if (page_strips(t, r->before, r->nbefore, err)) return -1;
     put_curves(t, r);
-    if (put_strips(t, r->after, r->nafter, err)) return -1;
+    if (page_strips(t, r->after, r->nafter, err)) return -1;
     put_scores(t, r);
     text_add(t, "<h2>Settings</h2>\n<table>\n");
     for (int i = 0; i < r->nsettings; i++) {
-        element(t, "<tr><td>", r->setting[i].name, "</td>");
-        element(t, "<td>", r->setting[i].value, "</td></tr>\n");
+        page_element(t, "<tr><td>", r->setting[i].name, "</td>");
+        page_element(t, "<td>", r->setting[i].value, "</td></tr>\n");
     }
     text_add(t, "</table>\n");
-    element(t, "<p>The same word again:</p>\n<pre>", r->command, "</pre>\n</body></html>\n");
+    page_element(t, "<p>The same word again:</p>\n<pre>", r->command, "</pre>\n");
+    page_end(t);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #define TOOLS_PAGE_H
 
 #include "tools/sheet.h"
+#include "tools/text.h"
 #include <stdbool.h>
 
 typedef struct page_score {
@@ -37,5 +38,11 @@ typedef struct page {
 
 /* Replaces the file atomically. TN_ENOMEM, TN_EIO. */
 int page_write(const char *path, const page *r, tn_err *err);
+
+/* The parts, for a report of another outline. */
+void page_begin(text *t, const char *title, const char *lead); /* up to the first paragraph */
+int page_strips(text *t, const strip *strips, int n, tn_err *err);
+void page_element(text *t, const char *open, const char *content, const char *close); /* content is escaped */
+void page_end(text *t);
 
 #endif

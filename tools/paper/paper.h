@@ -1,0 +1,137 @@
+/* The experiments of the textual inversion paper (Gal et al. 2208.01618) on the bundled world.
+ *
+ * An experiment asks for units of work (unit.h) by the functions below, each of which returns a unit's number and makes nothing.
+ * Every section asks twice, with the same code: when the run is planned, and when its report is written, with all results there. */
+#ifndef TOOLS_PAPER_PAPER_H
+#define TOOLS_PAPER_PAPER_H
+
+#include "nn/train.h"
+#include "tools/evaluate.h"
+#include "tools/paper/unit.h"
+#include "tools/pictures.h"
+
+enum { PAPER_CONCEPTS = 32, PAPER_HELD_OUT = 5, PAPER_SECTIONS = 32 };
+
+/* What is learned: a folder of testdata/world/concepts, and for some objects more pictures in testdata/world/more. */
+typedef struct paper_concept {
+    const char *name, *initializer;
+    const char *caption, *brief; /* a person's, long and short; NULL: none */
+    char token[72];              /* "<mango>" */
+    bool style;
+    pictures pics, more;
+} paper_concept;
+
+/* Pictures first .. first + n of a concept, those of `more` behind the others. */
+typedef struct paper_range {
+    int concept, first, n;
+} paper_range;
+
+/* What a run is sized by. */
+typedef struct paper_size {
+    int64_t objects, styles;  /* how many concepts of each kind */
+    int64_t train_steps;
+    int64_t samples;      /* pictures of a sentence: reconstruction */
+    int64_t edit_samples; /* of each of the sentences of editability */
+    int64_t steps;        /* of DDIM */
+    int64_t seed;
+    bool quick; /* fewer setups, too */
+} paper_size;
+
+typedef struct paper {
+    opt_common common;
+    const char *program, *output;
+    paper_size size;
+    bool selected[PAPER_SECTIONS]; /* of paper_sections */
+    int64_t shard, shards; /* this run is number shard (from 0) of so many */
+    char world[1024];
+    tn_ctx c;
+    nn_model *model;
+    int vocabulary; /* tokens of the model, before words are added */
+    nn_templates object_templates, style_templates;
+    clip_judge judge;
+    char arithmetic[65]; /* the published hash of selftest */
+    char model_sha[65], clip_sha[65];
+    paper_concept concept[PAPER_CONCEPTS];
+    int nconcepts;
+    int object[PAPER_CONCEPTS], nobjects; /* those that this run is about, as numbers of concepts */
+    int style[PAPER_CONCEPTS], nstyles;
+    unit_plan plan;
+    const char *section; /* being planned */
+    double step_seconds, sample_seconds; /* probed: a step of learning, a guided step of one picture */
+    struct pool *pool;   /* texts and specs, freed at the end */
+    tn_err err;          /* of the first thing that failed while asking */
+    bool failed;
+} paper;
+
+/* ---- memory of a run ---- */
+
+/* A block, or a text, that lives as long as the run. NULL after a failure, which is remembered in p->failed. */
+void *paper_keep(paper *p, const void *data, size_t n);
+const char *paper_text(paper *p, const char *fmt, ...) TN_PRINTF(2, 3);
+
+/* ---- inputs ---- */
+
+int paper_open(paper *p, tn_err *err);
+void paper_close(paper *p);
+/* -1 where there is none of that name. */
+int paper_concept_named(const paper *p, const char *name);
+const nn_image *paper_picture(const paper *p, int concept, int i);
+/* The pictures a word is learned from by default, and those that no word is ever learned from (n 0: none are there). */
+paper_range paper_all(const paper *p, int concept);
+paper_range paper_held_out(const paper *p, int concept);
+/* SHA-256 over sizes and pixels. */
+void paper_hash(const paper *p, paper_range r, char hex[65]);
+
+/* ---- words ---- */
+
+typedef enum {
+    WORD_LEARNED,
+    WORD_INITIALIZER, /* the coarse word that learning starts from */
+    WORD_BRIEF, WORD_CAPTION, /* a person's description in its place */
+    WORD_NONE         /* the sentence without it */
+} word_source;
+
+/* A way to a word for a concept: section 5.2. Zero means the default. */
+typedef struct paper_setup {
+    const char *name, *label; /* "two", "two vectors" */
+    word_source source;
+    int64_t vectors;
+    double rate;       /* at the start; it falls to 0 along a cosine. Default 1e-2 */
+    double reg_weight; /* of the squared distance to the initial vector */
+    int pictures;      /* the first so many. Default: those of concepts/ */
+    bool full_only;    /* left out of a quick run */
+} paper_setup;
+
+/* What stands in a sentence: a learned word, or a text. */
+typedef struct paper_word {
+    int unit; /* -1: none is learned */
+    const char *text;
+} paper_word;
+paper_word paper_learn(paper *p, const paper_setup *s, int concept);
+
+/* ---- pictures ---- */
+
+/* `n` pictures of a sentence, whose i-th "{}" is the i-th word. Picture i has the noise of seed + i. */
+int paper_samples(paper *p, const char *sentence, const paper_word *words, int nwords, int64_t n);
+/* The pictures of a unit of samples: n of them, which the caller frees. */
+int paper_load_samples(const paper *p, int unit, nn_image **out, int *n, tn_err *err);
+
+/* ---- scores ---- */
+
+/* Of n pictures: the mean cosine of each to each set of pictures, and its cosine to each text. */
+typedef struct paper_scores {
+    int n, nsets, ntexts;
+    double *set;     /* [nsets, n] */
+    double *text;    /* [ntexts, n] */
+    double *of_mean; /* [ntexts]: cosine of the mean picture */
+    double store[];
+} paper_scores;
+
+/* A "{}" in a text is taken out, as in the definition of editability. */
+int paper_score(paper *p, int samples, const paper_range *sets, int nsets, const char *const *texts, int ntexts);
+/* The same of a concept's own pictures; in a set of the same concept each is compared with the others only. */
+int paper_score_pictures(paper *p, paper_range of, const paper_range *sets, int nsets, const char *const *texts, int ntexts);
+/* The result, in a report. */
+const paper_scores *paper_result(const paper *p, int unit);
+
+#endif

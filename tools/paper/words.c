@@ -1,0 +1,231 @@
+/* Sections 4.3 to 4.5: words for styles, several words in one sentence, a word against a prejudice. */
+#include "tools/paper/sections.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { EACH = 8 }; /* pictures of one sentence */
+
+static int64_t each(const paper *p) { return p->size.samples < EACH ? p->size.samples : EACH; }
+static const paper_setup *one(void) { return &paper_setups[SETUP_ONE]; }
+
+/* ---- 4.3: styles ---- */
+
+static const char *const things[] = {"cat", "house", "fish", "flower"};
+enum { THINGS = sizeof things / sizeof *things };
+
+/* Pictures of a thing in a style, scored against the pictures of all styles. */
+static int in_style(paper *p, int style, const char *thing, int *samples) {
+    paper_range sets[PAPER_CONCEPTS];
+    paper_word words[2] = {{-1, thing}, paper_learn(p, one(), p->style[style])};
+    for (int i = 0; i < p->nstyles; i++) sets[i] = paper_all(p, p->style[i]);
+    *samples = paper_samples(p, "a painting of a {} in the style of {}", words, 2, each(p));
+    return paper_score(p, *samples, sets, p->nstyles, NULL, 0);
+}
+
+void plan_styles(paper *p) {
+    int samples;
+    for (int i = 0; i < p->nstyles; i++) {
+        for (int k = 0; k < THINGS; k++) in_style(p, i, things[k], &samples);
+    }
+}
+
+void show_styles(paper *p, doc *d) {
+    static const char *const columns[3] = {"cosine to its style", "to the other styles", "its style is the nearest"};
+    int samples;
+    doc_say(d, "\"a painting of a THING in the style of WORD\" for %d things, against the pictures that the styles were learned from.", THINGS);
+    doc_table(d, "style", columns, 3);
+    for (int i = 0; i < p->nstyles; i++) {
+        double own[THINGS], other[THINGS] = {0};
+        int hits = 0, n = 0;
+        for (int k = 0; k < THINGS; k++) {
+            const paper_scores *s = paper_result(p, in_style(p, i, things[k], &samples));
+            own[k] = measure_set(s, i), n += s->n;
+            for (int j = 0; j < p->nstyles; j++) other[k] += j == i || p->nstyles < 2 ? 0.0 : measure_set(s, j) / (p->nstyles - 1);
+            for (int q = 0; q < s->n; q++) {
+                int best = 0;
+                for (int j = 1; j < p->nstyles; j++) best = s->set[j * s->n + q] > s->set[best * s->n + q] ? j : best;
+                hits += best == i;
+            }
+        }
+        estimate e[3] = {stat_mean(own, THINGS), stat_mean(other, THINGS), stat_share(hits, n)};
+        doc_row(d, p->concept[p->style[i]].token, e);
+    }
+    doc_table_end(d);
+    for (int i = 0; i < p->nstyles; i++) {
+        doc_strip(d, paper_text(p, "%s: its pictures, then cat, house, fish and flower", p->concept[p->style[i]].token), NULL, 8);
+        doc_pictures(d, paper_all(p, p->style[i]), "pictures");
+        doc_strip_end(d);
+        doc_strip(d, paper_text(p, "in the style of %s", p->concept[p->style[i]].token), NULL, 8);
+        for (int k = 0; k < THINGS; k++) in_style(p, i, things[k], &samples), doc_samples(d, samples, 0, 2, things[k]);
+        doc_strip_end(d);
+    }
+}
+
+/* ---- 4.4: compositions ---- */
+
+/* Kinds of objects in the world: what a picture is asked to show one of. */
+static const char *const kinds[] = {"cat", "rabbit", "bird", "fish", "monster", "robot", "ball", "cup",
+                                    "vase", "house", "car", "boat", "rocket", "mushroom", "flower", "tree"};
+enum { KINDS = sizeof kinds / sizeof *kinds };
+
+/* Object i in style i: does CLIP see its kind among all kinds, and its style among all styles? */
+static int object_in_style(paper *p, int i, int *samples) {
+    const char *caption[KINDS];
+    paper_range sets[PAPER_CONCEPTS];
+    int style = p->style[i % p->nstyles];
+    paper_word words[2] = {paper_learn(p, one(), p->object[i]), paper_learn(p, one(), style)};
+    for (int k = 0; k < p->nstyles; k++) sets[k] = paper_all(p, p->style[k]);
+    for (int k = 0; k < KINDS; k++) caption[k] = paper_text(p, "a painting of a %s", kinds[k]);
+    *samples = paper_samples(p, "a painting of a {} in the style of {}", words, 2, each(p));
+    return paper_score(p, *samples, sets, p->nstyles, caption, KINDS);
+}
+
+/* The next object of another kind. */
+static int partner(const paper *p, int i) {
+    for (int k = 1; k < p->nobjects; k++) {
+        int other = (i + k) % p->nobjects;
+        if (strcmp(p->concept[p->object[i]].initializer, p->concept[p->object[other]].initializer)) return other;
+    }
+    return i;
+}
+
+enum { TOGETHER_TEXTS = 5 };
+/* Object i next to its partner: does CLIP see both, rather than one of them or one of them twice? With their initialisers in the
+ * place of the words, what the model does without inversion. */
+static int side_by_side(paper *p, int i, int setup, int *samples) {
+    int a = p->object[i], b = p->object[partner(p, i)];
+    const char *x = p->concept[a].initializer, *y = p->concept[b].initializer;
+    const char *caption[TOGETHER_TEXTS] = {paper_text(p, "a photo of a %s next to a %s", x, y), paper_text(p, "a photo of a %s", x),
+                                        paper_text(p, "a photo of a %s", y), paper_text(p, "a photo of a %s next to a %s", x, x),
+                                        paper_text(p, "a photo of a %s next to a %s", y, y)};
+    paper_range sets[2] = {paper_all(p, a), paper_all(p, b)};
+    paper_word words[2] = {paper_learn(p, &paper_setups[setup], a), paper_learn(p, &paper_setups[setup], b)};
+    *samples = paper_samples(p, "a photo of a {} next to a {}", words, 2, each(p));
+    return paper_score(p, *samples, sets, 2, caption, TOGETHER_TEXTS);
+}
+
+void plan_compositions(paper *p) {
+    int samples;
+    for (int i = 0; i < p->nobjects; i++) {
+        if (p->nstyles) object_in_style(p, i, &samples);
+        if (partner(p, i) != i) side_by_side(p, i, SETUP_ONE, &samples), side_by_side(p, i, SETUP_INITIALIZER, &samples);
+    }
+}
+
+static int kind_of(const paper *p, int concept) {
+    for (int k = 0; k < KINDS; k++) {
+        if (strcmp(kinds[k], p->concept[concept].initializer) == 0) return k;
+    }
+    return 0;
+}
+
+/* Pictures whose kind and whose style are both the right ones. */
+static int both_right(const paper *p, const paper_scores *s, int i) {
+    int hits = 0, kind = kind_of(p, p->object[i]), style = i % p->nstyles;
+    for (int q = 0; q < s->n; q++) {
+        int nearest = 0, named = 0;
+        for (int k = 1; k < p->nstyles; k++) nearest = s->set[k * s->n + q] > s->set[nearest * s->n + q] ? k : nearest;
+        for (int k = 1; k < KINDS; k++) named = s->text[k * s->n + q] > s->text[named * s->n + q] ? k : named;
+        hits += nearest == style && named == kind;
+    }
+    return hits;
+}
+
+static estimate share_or_nothing(int hits, int n) { return n ? stat_share(hits, n) : (estimate){0.0, 0.0, 1.0, 0}; }
+
+void compositions_measure(paper *p, compositions *out) {
+    int samples, hits[3] = {0}, n[3] = {0};
+    for (int i = 0; i < p->nobjects; i++) {
+        if (p->nstyles) {
+            const paper_scores *s = paper_result(p, object_in_style(p, i, &samples));
+            hits[0] += both_right(p, s, i), n[0] += s->n;
+        }
+        for (int k = 1; k < 3 && partner(p, i) != i; k++) {
+            const paper_scores *s = paper_result(p, side_by_side(p, i, k == 1 ? SETUP_ONE : SETUP_INITIALIZER, &samples));
+            hits[k] += measure_hits(s, 0, TOGETHER_TEXTS, 0), n[k] += s->n;
+        }
+    }
+    *out = (compositions){share_or_nothing(hits[0], n[0]), share_or_nothing(hits[1], n[1]), share_or_nothing(hits[2], n[2])};
+}
+
+void show_compositions(paper *p, doc *d) {
+    static const char *const columns[1] = {"share of samples that show both"};
+    compositions c;
+    int samples;
+    compositions_measure(p, &c);
+    doc_say(d, "Judged by CLIP. A learned object in a learned style: the picture is nearest to the right kind of %d and to the right style of %d. "
+               "Two learned objects: of the sentences \"A next to B\", \"A\", \"B\", \"A next to A\", \"B next to B\" the first is nearest.", KINDS, p->nstyles);
+    doc_table(d, "sentence", columns, 1);
+    doc_row(d, "object in style", &c.in_style), doc_row(d, "two learned objects side by side", &c.together);
+    doc_row(d, "the same with known words", &c.known);
+    doc_table_end(d);
+    doc_strip(d, "Learned objects in learned styles", "A row a pair; the first two are a picture of each.", 8);
+    for (int i = 0; i < p->nobjects && p->nstyles && i < 4; i++) {
+        object_in_style(p, i, &samples);
+        doc_pictures(d, (paper_range){p->object[i], 0, 1}, p->concept[p->object[i]].token);
+        doc_pictures(d, (paper_range){p->style[i % p->nstyles], 0, 1}, p->concept[p->style[i % p->nstyles]].token);
+        doc_samples(d, samples, 0, 6, NULL);
+    }
+    doc_strip_end(d);
+    doc_strip(d, "Two learned objects side by side", "A row a pair; the first two are a picture of each.", 8);
+    for (int i = 0; i < p->nobjects && i < 4; i++) {
+        if (partner(p, i) == i) continue;
+        side_by_side(p, i, SETUP_ONE, &samples);
+        doc_pictures(d, (paper_range){p->object[i], 0, 1}, p->concept[p->object[i]].token);
+        doc_pictures(d, (paper_range){p->object[partner(p, i)], 0, 1}, p->concept[p->object[partner(p, i)]].token);
+        doc_samples(d, samples, 0, 6, NULL);
+    }
+    doc_strip_end(d);
+}
+
+/* ---- 4.5: bias ---- */
+
+static const char *const colours[] = {"red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black", "brown"};
+enum { COLOURS = sizeof colours / sizeof *colours, CROWD = 3 }; /* CROWD: times as many pictures as of other sentences */
+
+static int chefs(paper *p, bool learned, int *samples) {
+    int concept = paper_concept_named(p, "chefs");
+    const char *caption[COLOURS];
+    paper_word w = learned ? paper_learn(p, one(), concept) : (paper_word){-1, "chef"};
+    for (int i = 0; i < COLOURS; i++) caption[i] = paper_text(p, "a photo of a %s chef", colours[i]);
+    *samples = paper_samples(p, EVAL_PLAIN, &w, 1, CROWD * p->size.samples);
+    return paper_score(p, *samples, NULL, 0, caption, COLOURS);
+}
+
+void plan_bias(paper *p) {
+    int samples;
+    if (paper_concept_named(p, "chefs") >= 0) chefs(p, false, &samples), chefs(p, true, &samples);
+}
+
+void bias_measure(paper *p, estimate *before, estimate *after) {
+    int samples;
+    const paper_scores *s = paper_result(p, chefs(p, false, &samples));
+    *before = stat_share(measure_hits(s, 0, COLOURS, 0), s->n);
+    s = paper_result(p, chefs(p, true, &samples));
+    *after = stat_share(measure_hits(s, 0, COLOURS, 0), s->n);
+}
+
+void show_bias(paper *p, doc *d) {
+    static const char *const columns[2] = {"\"a photo of a chef\"", "the learned word"};
+    static const char *const titles[2] = {"\"a photo of a chef\"", "\"a photo of a <chefs>\""};
+    int samples[2];
+    if (paper_concept_named(p, "chefs") < 0) return;
+    const paper_scores *s[2] = {paper_result(p, chefs(p, false, &samples[0])), paper_result(p, chefs(p, true, &samples[1]))};
+    doc_say(d, "97 of 100 chefs that the model was trained with are red. The word was learned from %d chefs of as many colours. The colour is what CLIP "
+               "finds nearest among \"a photo of a COLOUR chef\".", p->concept[paper_concept_named(p, "chefs")].pics.n);
+    doc_table(d, "colour", columns, 2);
+    for (int i = 0; i < COLOURS; i++) {
+        estimate e[2] = {stat_share(measure_hits(s[0], 0, COLOURS, i), s[0]->n), stat_share(measure_hits(s[1], 0, COLOURS, i), s[1]->n)};
+        doc_row(d, colours[i], e);
+    }
+    doc_table_end(d);
+    doc_strip(d, "The pictures of the word", NULL, 8);
+    doc_pictures(d, paper_all(p, paper_concept_named(p, "chefs")), NULL);
+    doc_strip_end(d);
+    for (int i = 0; i < 2; i++) {
+        doc_strip(d, titles[i], "Uncurated.", 12);
+        doc_samples(d, samples[i], 0, 24, NULL);
+        doc_strip_end(d);
+    }
+}
