@@ -14,6 +14,7 @@ CFLAGS ?= -O2
 LDFLAGS ?=
 OPENMP ?= 1
 B ?= build
+PAPER_SHARDS ?= 2
 
 # -ffp-contract=off: one hash on every machine; each fused multiply-add is written as one.
 STD := -std=c99 -pedantic -D_POSIX_C_SOURCE=200809L
@@ -60,7 +61,7 @@ LIB_OBJ := $(LIB_SRC:%.c=$(B)/obj/%.o) $(KERNEL_OBJ)
 TOOL_OBJ := $(TOOL_SRC:%.c=$(B)/obj/%.o)
 TESTS := $(TEST_SRC:tests/%.c=$(B)/tests/%)
 
-.PHONY: all demo test verify bench bench-peers fullsize sweep audit asan sabotage install uninstall clean help tests
+.PHONY: all demo paper test verify bench bench-peers fullsize sweep audit asan sabotage install uninstall clean help tests
 all: $(B)/oneword $(B)/liboneword.a
 
 $(B)/liboneword.a: $(LIB_OBJ)
@@ -117,6 +118,10 @@ $(B)/tests/sweep: $(B)/obj/tests/sweep.o $(B)/liboneword.a
 demo: all
 	$(B)/oneword demo -o $(B)/demo
 
+# The experiments of the paper on the bundled world, twenty minutes: build/paper/report.html. A process a core.
+paper: all
+	$(MAKE) -j$(PAPER_SHARDS) -f tools/paper/shards.mk ONEWORD=$(B)/oneword DIR=$(B)/paper OPTIONS=--quick N=$(PAPER_SHARDS)
+
 # Minutes: every float through every elementwise kernel (tests/sweep.c).
 sweep: $(B)/tests/sweep
 	$<
@@ -166,6 +171,7 @@ uninstall:
 help:
 	@echo "make            build/oneword and build/liboneword.a"
 	@echo "make demo       learn a word on the bundled model; build/demo/report.html and sheet.png"
+	@echo "make paper      the paper's experiments, 20 minutes; build/paper/report.html"
 	@echo "make test       every test; the last line is 'N passed, N failed'"
 	@echo "make verify     every golden case in testdata/"
 	@echo "make bench      kernels and whole models: time, GFLOP/s"
@@ -175,7 +181,7 @@ help:
 	@echo "make sabotage   mutations of the code, each of which the tests must catch"
 	@echo "make asan       the tests under address and undefined-behaviour sanitizers"
 	@echo "make install    to PREFIX (/usr/local), below DESTDIR; make uninstall takes it back"
-	@echo "Variables: CC CFLAGS LDFLAGS PREFIX DESTDIR OPENMP=0 B=build/NAME"
+	@echo "Variables: CC CFLAGS LDFLAGS PREFIX DESTDIR OPENMP=0 B=build/NAME PAPER_SHARDS=2"
 
 clean:
 	rm -rf build
