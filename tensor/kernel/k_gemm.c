@@ -25,18 +25,37 @@ enum {
 /* ---- the register tile: t (+)= A panel x B panel, for every height up to GEMM_ROWS ---- */
 
 /* What a tile is called with: element (i, k) of A at a[i * row + k * step], a panel of B, where the sums come from (NULL:
- * zero), rows of GEMM_COLS, what is added to each row of them (NULL: nothing), and where they go, rows of ld. With `lies`, B
- * is read there, in rows that are b_step bytes apart, and packed on the way: under the multiply-adds of one tile packing
- * costs next to nothing. */
+ * zero), rows of GEMM_COLS, and where they go, rows of ld. With `lies`, B is read there, in rows that are b_step bytes apart,
+ * and packed on the way: under the multiply-adds of one tile packing costs next to nothing. */
 typedef struct tile_job {
     int64_t kc, row, step, ld, b_step;
-    const float *a, *b, *from, *bias;
+    const float *a, *b, *from;
+    const float *bias, *bias_rows, *add; /* NULL, or what is added: to each row, to each column, and laid out as `to` */
     float *pack, *to;
     const char *lies;
     tn_dtype b_type;
+    int acc;    /* what is in `to` is added too */
     int stream; /* `to` is C, and C is larger than the caches */
+    uintptr_t next;    /* what of the next rows of A is asked for meanwhile, in next_times steps: */
+    int64_t next_times, next_step, next_lines, next_line; /* so many lines in each, at that distance */
+    uintptr_t ask[2];  /* and of C, and of what is added to it: ask_times times two lines */
+    int64_t ask_times, ask_step, ask_add;
     int narrow; /* at most V_LANES columns, of a tile of two vectors: half of the work, and as fast a step */
 } tile_job;
+
+/* Every CHUNK steps a tile asks for a few lines that will be needed next, into the second-level cache: all at once they would
+ * take the places in which the tile's own misses wait. */
+enum { CHUNK = 16, LINE = 64 };
+#define ASK(i) \
+    if (i < q->next_times) { \
+        uintptr_t next = q->next + (uintptr_t)(i * q->next_step); \
+        for (int64_t l = 0; l < q->next_lines; l++) v_prefetch_l2(next + (uintptr_t)(l * q->next_line)); \
+    } \
+    if (i < q->ask_times) { \
+        uintptr_t ask0 = q->ask[0] + (uintptr_t)(i * q->ask_step), ask1 = q->ask[1] + (uintptr_t)(i * q->ask_step); \
+        v_prefetch_l2(ask0), v_prefetch_l2(ask1); \
+        if (q->ask_add) v_prefetch_l2(ask0 + (uintptr_t)q->ask_add), v_prefetch_l2(ask1 + (uintptr_t)q->ask_add); \
+    }
 
 enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 12 x 28 cycles are some 90 ns */
 
@@ -50,9 +69,24 @@ enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 
         c##i = v_fma(s, b0, c##i); \
         WIDE(d##i = v_fma(s, b1, d##i);) \
     }
+#define ADD(i, at) \
+    c##i = v_add(c##i, v_load(at)); \
+    WIDE(d##i = v_add(d##i, v_load((at) + V_LANES));)
 #define FINISH(i) \
-    c##i = v_add(c##i, bias0); \
-    WIDE(d##i = v_add(d##i, bias1);) \
+    if (q->bias) { \
+        ADD(i, q->bias) \
+    } \
+    if (q->bias_rows) { \
+        v16 s = v_set1(q->bias_rows[i]); \
+        c##i = v_add(c##i, s); \
+        WIDE(d##i = v_add(d##i, s);) \
+    } \
+    if (q->add) { \
+        ADD(i, q->add + i * q->ld) \
+    } \
+    if (q->acc) { \
+        ADD(i, to + i * q->ld) \
+    } \
     if (q->stream) { \
         v_stream(to + i * q->ld, c##i); \
         WIDE(v_stream(to + i * q->ld + V_LANES, d##i);) \
@@ -84,13 +118,15 @@ enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 
             WIDE(v_store(pack + V_LANES, b1);) \
             ROWS_##h(STEP) \
         } \
-        for (int64_t k = 0; !narrow && !lies && k < kc; k++, a += step, b += GEMM_COLS) { \
-            v16 b0 = v_load(b); \
-            WIDE(v16 b1 = v_load(b + V_LANES);) \
-            ROWS_##h(STEP) \
+        int64_t chunk = q->next_times + q->ask_times ? CHUNK : kc; \
+        for (int64_t left = narrow || lies ? 0 : kc, i = 0; left > 0; left -= chunk, i++) { \
+            ASK(i) \
+            for (int64_t k = min64(left, chunk); k > 0; k--, a += step, b += GEMM_COLS) { \
+                v16 b0 = v_load(b); \
+                WIDE(v16 b1 = v_load(b + V_LANES);) \
+                ROWS_##h(STEP) \
+            } \
         } \
-        v16 bias0 = q->bias ? v_load(q->bias) : v_set1(-0.0f); /* x + -0 is x for every x */ \
-        WIDE(v16 bias1 = q->bias ? v_load(q->bias + V_LANES) : bias0;) \
         ROWS_##h(FINISH) \
     }
 
@@ -205,8 +241,33 @@ typedef struct task {
     float *A, *B, *T;
 } task;
 
-static void widen_bias(const gemm *g, int64_t n, float *dst) {
-    for (int64_t j = 0; j < GEMM_COLS; j += V_LANES) v_store(dst + j, v_load_typed(g->bias, g->bias_type, n + j));
+/* `n` elements of the bias, widened. */
+static void widen_bias(const gemm *g, int64_t at, int64_t n, float *dst) {
+    for (int64_t i = 0; i < n; i++) dst[i] = s_load_typed(g->bias, g->bias_type, at + i);
+}
+
+/* What a tile asks for where it is done: the lines of C that it will be written to, and of what is added to it; while the
+ * chains rest, of the tile after it. */
+static void ask_for_c(const job *w, tile_job *q, const float *T, int64_t b, int64_t m, int64_t n, int64_t rows, int last) {
+    const gemm *g = w->g;
+    const float *c = last ? g->C + b * g->c_step + (g->turned ? n * g->ldc + m : m * g->ldc + n) : T + TILE;
+    q->ask_step = (last ? g->ldc : GEMM_COLS) * (int64_t)sizeof *c;
+    q->ask[0] = (uintptr_t)c, q->ask[1] = q->ask[0] + (uintptr_t)(last && g->turned ? 16 * q->ask_step : LINE);
+    q->ask_times = last && w->q.stream ? 0 : last && g->turned ? 16 : rows;
+    q->ask_add = last && g->add ? (int64_t)((uintptr_t)g->add - (uintptr_t)g->C) : 0;
+}
+
+/* What the tiles of a group ask for: the rows of A of the next group, from m on, each tile its part of them. Returns by how
+ * much q->next moves from tile to tile. A line is asked for in the second-level cache before it is copied or read. */
+static int64_t next_group(const job *w, const task *s, tile_job *q, int64_t k0, int64_t m, int64_t tiles) {
+    const gemm_view *v = &w->g->A;
+    int64_t size = (int64_t)dtype_size(v->type), row = v->ld * size, rows = min64(s->m0 + s->rows - m, GROUP * s->height);
+    if (rows <= 0) return 0;
+    q->next = (uintptr_t)v->base + (uintptr_t)((s->b * v->step + (v->trans ? k0 * v->ld + m : m * v->ld + k0)) * size);
+    int64_t part = ceil_div(v->trans ? q->kc : rows, tiles);
+    if (v->trans) q->next_times = part, q->next_step = row, q->next_lines = ceil_div(rows * size, LINE) + 1, q->next_line = LINE;
+    else q->next_times = q->kc, q->next_step = CHUNK * size, q->next_lines = part, q->next_line = row;
+    return part * row;
 }
 
 /* Panels p0..p1 of A against all columns of the packed block of B. T holds the resting chains, tile after tile in the order
@@ -214,25 +275,31 @@ static void widen_bias(const gemm *g, int64_t n, float *dst) {
 static void run_group(const job *w, const task *s, int64_t p0, int64_t p1, int64_t k0, float *T) {
     const gemm *g = w->g;
     int64_t kc = min64(w->q.kc, g->K - k0), m0 = s->m0 + p0 * s->height, lda = w->q.in_place ? g->A.ld : w->q.lda;
-    int last = k0 + kc >= g->K, plain = !(g->bias && g->bias_rows) && !g->add && !g->acc && !g->turned;
-    float bias[GEMM_COLS];
+    int64_t rows = min64(p1 * s->height, s->rows) - p0 * s->height, moves;
+    int last = k0 + kc >= g->K;
+    float bias[GEMM_COLS], bias_rows[GROUP * GEMM_ROWS];
     const float *a = s->A;
     if (w->q.in_place) a = (const float *)g->A.base + s->b * g->A.step + m0 * lda + k0;
-    else K(pack_a)(&g->A, s->b, m0, min64(p1 * s->height, s->rows) - p0 * s->height, k0, kc, s->A, lda);
+    else K(pack_a)(&g->A, s->b, m0, rows, k0, kc, s->A, lda);
+    if (last && g->bias && g->bias_rows) widen_bias(g, m0, rows, bias_rows);
     int64_t size = (int64_t)dtype_size(g->B.type);
     const char *B = (const char *)g->B.base + (s->b * g->B.step + k0 * g->B.ld + s->n0) * size;
     tile_job q = {.kc = kc, .row = g->A.trans ? 1 : lda, .step = g->A.trans ? lda : 1, .b_step = g->B.ld * size, .b_type = g->B.type};
+    moves = next_group(w, s, &q, k0, m0 + rows, ceil_div(s->cols, GEMM_COLS) * (p1 - p0));
     for (int64_t j = 0; j < s->cols; j += GEMM_COLS)
-        for (int64_t p = p0; p < p1; p++) {
+        for (int64_t p = p0; p < p1; p++, q.next += (uintptr_t)moves) {
             int64_t h = min64(s->height, s->rows - p * s->height), m = s->m0 + p * s->height, n = min64(GEMM_COLS, s->cols - j);
-            int direct = last && plain && n == GEMM_COLS;
+            int direct = last && !g->turned && n == GEMM_COLS;
+            int64_t at = s->b * g->c_step + m * g->ldc + s->n0 + j;
             q.a = a + (p - p0) * s->height * q.row, q.b = q.pack = s->B + j * kc, q.narrow = n <= V_LANES;
             q.lies = p == 0 && !g->B.trans && n == GEMM_COLS ? B + j * size : NULL;
-            q.bias = direct && g->bias ? bias : NULL;
-            if (q.bias && p == p0) widen_bias(g, s->n0 + j, bias);
-            q.from = k0 ? T : NULL;
-            q.to = direct ? g->C + s->b * g->c_step + m * g->ldc + s->n0 + j : T, q.ld = direct ? g->ldc : GEMM_COLS;
-            q.stream = direct && w->q.stream;
+            q.from = k0 ? T : NULL, q.to = direct ? g->C + at : T, q.ld = direct ? g->ldc : GEMM_COLS;
+            q.bias = direct && g->bias && !g->bias_rows ? bias : NULL;
+            if (q.bias && p == p0) widen_bias(g, s->n0 + j, GEMM_COLS, bias);
+            q.bias_rows = direct && g->bias && g->bias_rows ? bias_rows + (p - p0) * s->height : NULL;
+            q.add = direct && g->add ? g->add + at : NULL;
+            q.acc = direct && g->acc, q.stream = direct && w->q.stream;
+            ask_for_c(w, &q, T, s->b, m, s->n0 + j, h, last);
             tile_of_height[h](&q);
             if (last && !direct) write_tile(g, w->q.stream, s->b, m, s->n0 + j, h, n, T);
             if (g->K > w->q.kc) T += TILE;

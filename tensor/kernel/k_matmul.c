@@ -12,9 +12,12 @@
 /* dst[k * stride + i] = row i, element k, for k < kc and 16 rows, of which those from `rows` are zero. Blocks of 16 x 16 are
  * turned in registers; written out row by row, so that they stay there. */
 static void pack_across(const gemm_view *v, int64_t at, int64_t rows, int64_t kc, int64_t stride, float *dst) {
+    int64_t size = (int64_t)dtype_size(v->type);
     for (int64_t k = 0; k < kc; k += 16, at += 16, dst += 16 * stride) {
         int64_t n = min64(16, kc - k);
         v16 r[16];
+        for (int64_t i = 16; i < 32; i++) /* the next 16 rows */
+            v_prefetch_l2((uintptr_t)v->base + (uintptr_t)((at + i * v->ld) * size));
         if (n < 16 || rows < 16) {
             V_SIXTEEN(LOAD_PART)
         } else {
@@ -148,12 +151,14 @@ static gemm exchanged(gemm g) {
     return g;
 }
 
-/* What the driver packs as A is copied in the order in which it lies; as B, a matrix that lies transposed must be turned. So
- * of A B^T the smaller matrix becomes B: of a layer with many rows the weight, of one with few the rows, which then should
- * fill the lanes. */
+/* What the driver packs as A is copied in the order in which it lies; as B, a matrix that lies transposed must be turned, and
+ * one that does not is packed under multiply-adds, for nothing. Turning pays for itself where it serves many rows. With FEW
+ * the operands of A B^T and of A^T B change places, if that makes the larger one the one that is not turned. */
+enum { FEW = 128 };
 static gemm best_form(const k_matmul *p) {
     gemm g = as_gemm(p);
-    return !p->a_trans && p->b_trans && p->M >= V_LANES && p->M < p->N ? exchanged(g) : g;
+    int64_t few = p->b_trans ? p->M : p->N, many = p->b_trans ? p->N : p->M;
+    return p->a_trans != p->b_trans && few >= V_LANES && few < FEW && few < many ? exchanged(g) : g;
 }
 
 void K(matmul)(const k_matmul *p) {

@@ -91,10 +91,12 @@ static inline float s_min(float a, float b) { return a < b ? a : b; }
 
 /* ---- the same for all, from the above ---- */
 
-/* Asks for the cache line of an address, which need not be readable, into the first-level cache; or into the second. */
+/* Asks for the cache line of an address, which need not be readable, into the first-level cache; or into the second. gcc
+ * takes a function that does nothing else for one without effect and drops its calls; an empty statement prevents that. */
 static inline void v_prefetch(uintptr_t address) {
 #if defined(__GNUC__)
     __builtin_prefetch((const void *)address, 0, 3);
+    __asm__ volatile("");
 #else
     (void)address;
 #endif
@@ -102,6 +104,7 @@ static inline void v_prefetch(uintptr_t address) {
 static inline void v_prefetch_l2(uintptr_t address) {
 #if defined(__GNUC__)
     __builtin_prefetch((const void *)address, 0, 2);
+    __asm__ volatile("");
 #else
     (void)address;
 #endif
