@@ -12,7 +12,7 @@
 static const tn_case cases[] = {
     {"one vector of tiles of 4", {PADDED}, 5, {{'x', 4, {1, 20, 16, 16}}, {'w', 4, {33, 20, 3, 3}}, {'w', 1, {33}}, NONE}},
     {"odd size, tiles of 4 over two images", {PADDED}, 5, {{'x', 4, {2, 5, 13, 15}}, {'w', 4, {3, 5, 3, 3}}, {'w', 1, {3}}, NONE}},
-    {"one image in tiles of 2", {PADDED}, 5, {{'x', 4, {1, 70, 8, 8}}, {'h', 4, {40, 70, 3, 3}}, {'h', 1, {40}}, NONE}},
+    {"one image in tiles of 2", {PADDED}, 5, {{'x', 4, {1, 70, 6, 6}}, {'h', 4, {40, 70, 3, 3}}, {'h', 1, {40}}, NONE}},
     {"seven by nine", {PADDED}, 5, {{'x', 4, {1, 4, 7, 9}}, {'b', 4, {6, 4, 3, 3}}, {'b', 1, {6}}, NONE}},
     {"five by five, many images", {PADDED}, 5, {{'x', 4, {9, 3, 5, 5}}, {'w', 4, {4, 3, 3, 3}}, {'w', 1, {4}}, NONE}},
     {"two by two", {PADDED}, 5, {{'x', 4, {3, 17, 2, 2}}, {'w', 4, {18, 17, 3, 3}}, {0}, NONE}},
@@ -21,8 +21,11 @@ static const tn_case cases[] = {
     {"padded by two", {.stride = 1, .top = 2, .bottom = 2, .left = 2, .right = 2}, 5,
      {{'x', 4, {1, 3, 9, 30}}, {'w', 4, {5, 3, 3, 3}}, {0}, NONE}},
     {"wide rows", {PADDED}, 5, {{'x', 4, {1, 3, 6, 150}}, {'w', 4, {5, 3, 3, 3}}, {'w', 1, {5}}, NONE}},
+    {"sixteen tiles in a row, time and residual", {PADDED}, 5,
+     {{'x', 4, {2, 5, 7, 64}}, {'w', 4, {19, 5, 3, 3}}, {'w', 1, {19}}, {'x', 2, {2, 19}}, {'x', 4, {2, 19, 7, 64}}}},
     {"several blocks of tiles", {PADDED}, 5, {{'x', 4, {1, 70, 36, 36}}, {'h', 4, {35, 70, 3, 3}}, {'h', 1, {35}}, NONE}},
     {"several sections", {PADDED}, 5, {{'x', 4, {1, 40, 220, 220}}, {'w', 4, {2, 40, 3, 3}}, {'w', 1, {2}}, NONE}},
+    {"a result larger than the caches", {PADDED}, 5, {{'x', 4, {1, 1, 1000, 1008}}, {'w', 4, {7, 1, 3, 3}}, {0}, NONE}},
     {"time and residual", {PADDED}, 5,
      {{'x', 4, {3, 5, 10, 10}}, {'w', 4, {19, 5, 3, 3}}, {'w', 1, {19}}, {'x', 2, {3, 19}}, {'x', 4, {3, 19, 10, 10}}}},
 };

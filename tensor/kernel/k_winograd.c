@@ -32,6 +32,7 @@ enum {
     BLOCK = 64,         /* tiles; M is 0.3 MB */
     KC = 64,            /* U is 0.3 MB; M is loaded and stored once for 64 steps */
     CHANNELS = 16,      /* of V that a task makes */
+    STREAM = 6 << 20,   /* floats of y, 24 MB, that leave no room in a third-level cache */
     SKEW = 16           /* floats that keep the elements of a patch out of the same cache set */
 };
 
@@ -49,7 +50,6 @@ typedef struct plan {
     int threads;
     float *V;
 } plan;
-
 
 static wino forward_of(const k_conv *p) {
     wino w = {.p = p, .batch = p->batch, .C = p->C, .H = p->H, .W = p->W, .O = p->O, .P = p->P, .Q = p->Q, .top = p->top,
@@ -69,6 +69,7 @@ static plan make_plan(wino w) {
     int64_t m = q.w.m = w.p->tile, n = q.w.patch = m + 2;
     q.elements = n * n;
     q.w.rows = ceil_div(w.P, m), q.w.cols = ceil_div(w.Q, m), q.w.tiles = w.batch * q.w.rows * q.w.cols;
+    q.w.stream = !w.p->acc && w.batch * w.O * w.P * w.Q > STREAM;
     double work = (double)q.elements * (double)q.w.tiles * (double)w.C * (double)w.O;
     q.threads = tn_threads_for(w.p->threads < 1 ? 1 : w.p->threads, 0.02 * work);
 
@@ -185,6 +186,7 @@ static void output_task(void *arg, int64_t index, int worker) {
             if (k0 + kc == q->w.C) finish(q, M, o0, outputs, s->t0 + t, tiles);
         }
     }
+    if (q->w.stream) v_stream_end();
 }
 
 static void convolve(wino w) {

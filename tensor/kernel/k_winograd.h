@@ -15,6 +15,7 @@ typedef struct wino {
     int64_t batch, C, H, W, O, P, Q, top, left;
     const float *x;
     float *y;
+    int stream;                /* y goes past the caches: it is larger than they are */
     int64_t rows, cols, tiles; /* tiles of an image in each direction, and of all images */
 } wino;
 

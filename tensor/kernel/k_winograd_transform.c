@@ -79,6 +79,10 @@ static inline void result2(const float *m, int64_t s, v16 r[4]) {
 
 /* ---- pixels ---- */
 
+/* Patches are short pieces of rows that lie far apart, which the machine does not foresee: each is asked for while those of the
+ * plane that many before are transformed. */
+enum { PLANES_AHEAD = 2 };
+
 /* A row of pixels of 16 tiles is a line of m vectors. Tiles beside each other give consecutive pixels; a piece is such a
  * stretch within one vector, and says where lane 0 would lie (of channel 0, in row 0 of the patch or tile) and which lanes may be
  * touched. Pieces do not depend on the channel, so they are found once for many. */
@@ -92,6 +96,9 @@ typedef struct line {
     piece part[4 * 8]; /* a vector of 16 pixels holds at most 8 tiles */
     int64_t first[5];  /* vector v has parts first[v] .. first[v+1]-1, and at least one */
     int64_t m, width;
+    uintptr_t ahead;   /* bytes from a pixel that is loaded to one that is asked for */
+    int wide;          /* 16 tiles of 4 x 4 beside each other, the most frequent case: part v is vector v, and only lanes at the
+                        * left end may be outside of the image */
 } line;
 
 /* Pieces in planes of `channels` x height x width, where the tile at row y and column x begins with pixel (m y - top,
@@ -115,6 +122,7 @@ static line line_of(const wino *w, int64_t t, int64_t tiles, int64_t channels, i
         }
     }
     l.first[m] = n;
+    l.wide = m == 4 && tiles == V_LANES && t % w->cols + tiles <= w->cols && l.part[3].hi[0] == V_LANES;
     return l;
 }
 
@@ -123,6 +131,7 @@ static inline v16 load_pixels(const line *l, const float *plane, int64_t v, int6
     v16 x = v_zero();
     for (const piece *q = l->part + l->first[v], *end = l->part + l->first[v + 1]; q < end; q++) {
         const float *p = plane + (q->at + i * l->width + right * l->m);
+        if (!right) v_prefetch((uintptr_t)p + l->ahead);
         if (i < q->top || i >= q->bottom) continue;
         if (q->hi[right] - q->lo[right] == V_LANES) return v_load(p);
         x = v_float(vi_or(v_bits(x), v_bits(v_load_span(p, q->lo[right], q->hi[right]))));
@@ -142,6 +151,24 @@ static inline void load_row4(const line *l, const float *plane, int64_t i, v16 d
     v_deinterleave(a0, a1, &d[4], &drop), v_deinterleave(b0, b1, &d[5], &drop);
 }
 
+/* load_row4 of a wide line: columns of the tiles to the right are these tiles' own, moved by a lane. */
+static inline void load_wide(const line *l, const float *plane, int64_t i, v16 d[6]) {
+    const piece *q = l->part;
+    const float *p = plane + (q->at + i * l->width);
+    uintptr_t ahead = (uintptr_t)p + l->ahead;
+    v16 a0, a1, b0, b1;
+    v_prefetch(ahead), v_prefetch(ahead + 64), v_prefetch(ahead + 128), v_prefetch(ahead + 192), v_prefetch(ahead + 256);
+    if (i < q->top || i >= q->bottom) {
+        d[0] = d[1] = d[2] = d[3] = d[4] = d[5] = v_zero();
+        return;
+    }
+    v_deinterleave(v_load_span(p, q->lo[0], V_LANES), v_load(p + V_LANES), &a0, &b0);
+    v_deinterleave(v_load(p + 2 * V_LANES), v_load(p + 3 * V_LANES), &a1, &b1);
+    v_deinterleave(a0, a1, &d[0], &d[2]), v_deinterleave(b0, b1, &d[1], &d[3]);
+    d[4] = v_shift_in(d[0], q[3].hi[1] > 12 ? p[4 * V_LANES] : 0.0f);
+    d[5] = v_shift_in(d[1], q[3].hi[1] > 13 ? p[4 * V_LANES + 1] : 0.0f);
+}
+
 static inline void load_row2(const line *l, const float *plane, int64_t i, v16 d[4]) {
     v_deinterleave(load_pixels(l, plane, 0, i, 0), load_pixels(l, plane, 1, i, 0), &d[0], &d[1]);
     v_deinterleave(load_pixels(l, plane, 0, i, 1), load_pixels(l, plane, 1, i, 1), &d[2], &d[3]);
@@ -155,12 +182,13 @@ typedef struct sink {
     const float *shift; /* one for each image, at distance `outputs` */
     int64_t outputs;
     const float *add, *old; /* planes like y */
+    int stream;
 } sink;
 
 static sink sink_of(const wino *w, const line *l, int64_t o) {
     const k_conv *p = w->p;
     int64_t plane = o * w->P * w->Q;
-    sink s = {.l = l, .y = w->y + plane, .bias = v_zero(), .outputs = w->O, .old = p->acc ? w->y + plane : NULL};
+    sink s = {.l = l, .y = w->y + plane, .bias = v_zero(), .outputs = w->O, .old = p->acc ? w->y + plane : NULL, .stream = w->stream};
     if (w->swapped) return s;
     if (p->bias) s.bias = v_set1(s_load_typed(p->bias, p->bias_type, o));
     if (p->shift) s.shift = p->shift + o;
@@ -182,11 +210,28 @@ static inline void store_pixels(const sink *s, int64_t v, int64_t i, v16 pixels)
     }
 }
 
+/* A vector of a wide line. */
+static inline void store_vector(const sink *s, int64_t at, v16 pixels) {
+    v16 x = v_add(pixels, s->bias);
+    if (s->shift) x = v_add(x, v_set1(s->shift[s->l->part->image * s->outputs]));
+    if (s->add) x = v_add(x, v_load(s->add + at));
+    if (s->old) x = v_add(x, v_load(s->old + at));
+    if (s->stream && (uintptr_t)(s->y + at) % 64 == 0) v_stream(s->y + at, x);
+    else v_store(s->y + at, x);
+}
+
 static inline void store_row4(const sink *s, int64_t i, const v16 r[4]) {
+    const piece *q = s->l->part;
     v16 a0, a1, b0, b1, q0, q1, q2, q3;
     v_interleave(r[0], r[2], &a0, &a1), v_interleave(r[1], r[3], &b0, &b1);
     v_interleave(a0, b0, &q0, &q1), v_interleave(a1, b1, &q2, &q3);
-    store_pixels(s, 0, i, q0), store_pixels(s, 1, i, q1), store_pixels(s, 2, i, q2), store_pixels(s, 3, i, q3);
+    if (!s->l->wide) {
+        store_pixels(s, 0, i, q0), store_pixels(s, 1, i, q1), store_pixels(s, 2, i, q2), store_pixels(s, 3, i, q3);
+    } else if (i < q->bottom) {
+        int64_t at = q->at + i * s->l->width;
+        store_vector(s, at, q0), store_vector(s, at + V_LANES, q1);
+        store_vector(s, at + 2 * V_LANES, q2), store_vector(s, at + 3 * V_LANES, q3);
+    }
 }
 
 static inline void store_row2(const sink *s, int64_t i, const v16 r[4]) {
@@ -199,7 +244,7 @@ static inline void store_row2(const sink *s, int64_t i, const v16 r[4]) {
 
 enum {
     E = V_LANES, /* from one vector to the next in small buffers */
-    AHEAD = 6    /* rows of swapped weights that are asked for before they are needed */
+    AHEAD = 6     /* rows of swapped weights that are asked for before they are needed */
 };
 
 static inline void load_column(const float *p, int64_t s, int64_t n, v16 d[6]) {
@@ -210,11 +255,13 @@ static inline void load_column(const float *p, int64_t s, int64_t n, v16 d[6]) {
 void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles, float *v, int64_t ld, int64_t step) {
     float r[6 * 6 * E];
     line l = line_of(w, t, tiles, w->C, w->H, w->W, w->top, w->left);
+    l.ahead = (uintptr_t)(PLANES_AHEAD * w->H * w->W) * sizeof *w->x;
     for (int64_t c = c0; c < c0 + n; c++, v += ld) {
         const float *plane = w->x + c * w->H * w->W;
         for (int64_t i = 0; i < w->patch; i++) {
             v16 d[6];
-            if (w->m == 4) load_row4(&l, plane, i, d), data4(d, r + 6 * i * E, E);
+            if (l.wide) load_wide(&l, plane, i, d), data4(d, r + 6 * i * E, E);
+            else if (w->m == 4) load_row4(&l, plane, i, d), data4(d, r + 6 * i * E, E);
             else load_row2(&l, plane, i, d), data2(d, r + 4 * i * E, E);
         }
         for (int64_t j = 0; j < w->patch; j++) {

@@ -20,6 +20,7 @@
  *   v_load_span, v_store_span touch lanes lo..hi-1 only, 0 <= lo, hi <= 16 (none where hi <= lo); the other lanes are
  *   loaded as 0. p is where lane 0 would be.
  *   v_interleave: the 32 elements a0 b0 a1 b1 ... as two vectors; v_deinterleave: its inverse.
+ *   v_shift_in(a, x): lanes 1..15 of a, then x.
  *   v_ldexp(x, n) = x 2^n for integral n of -252..252, rounded once: to a subnormal, 0 or infinity where it comes to that.
  *   x is 0, NaN, or of size 2^-60..2^60. It wants n as a float.
  *   v_transpose: 16 vectors as a 16x16 matrix, in place. v_transpose_rows: only the first `rows` vectors matter; in the

@@ -135,6 +135,11 @@ static inline void v_deinterleave(v16 lo, v16 hi, v16 *a, v16 *b) {
     v16 y = {v_pick8(_mm256_shuffle_ps(lo.a, lo.b, 0xdd)), v_pick8(_mm256_shuffle_ps(hi.a, hi.b, 0xdd))};
     *a = x, *b = y;
 }
+static inline v16 v_shift_in(v16 a, float x) {
+    __m256i down = _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0);
+    V_TWO(v16, _mm256_permutevar8x32_ps(_mm256_blend_ps(a.a, a.b, 1), down),
+          _mm256_permutevar8x32_ps(_mm256_blend_ps(a.b, _mm256_set1_ps(x), 1), down));
+}
 
 /* 8x8, from 4x4 blocks inside the 128-bit halves. */
 static inline void v_transpose8(__m256 r[8]) {

@@ -84,6 +84,9 @@ static inline void v_deinterleave(v16 lo, v16 hi, v16 *a, v16 *b) {
     __m512i i = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     *a = _mm512_permutex2var_ps(lo, i, hi), *b = _mm512_permutex2var_ps(lo, vi_add(i, vi_set1(1)), hi);
 }
+static inline v16 v_shift_in(v16 a, float x) {
+    return v_float(_mm512_alignr_epi32(v_bits(v_set1(x)), v_bits(a), 1));
+}
 
 /* 4x4 blocks inside the 128-bit lanes first, then the lanes as a 4x4 matrix of blocks. */
 #define V_TURN_LANES(i) \

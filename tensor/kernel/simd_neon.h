@@ -130,6 +130,10 @@ static inline void v_deinterleave(v16 l, v16 h, v16 *a, v16 *b) {
     v16 y = {vuzp2q_f32(l.a, l.b), vuzp2q_f32(l.c, l.d), vuzp2q_f32(h.a, h.b), vuzp2q_f32(h.c, h.d)};
     *a = x, *b = y;
 }
+static inline v16 v_shift_in(v16 v, float x) {
+    v16 r = {vextq_f32(v.a, v.b, 1), vextq_f32(v.b, v.c, 1), vextq_f32(v.c, v.d, 1), vextq_f32(v.d, vdupq_n_f32(x), 1)};
+    return r;
+}
 static inline void v_transpose_rows(v16 r[16], int64_t rows) {
     float t[16][16], u[16][16] = {{0}};
     for (int i = 0; i < 16; i++) v_store(t[i], r[i]);

@@ -112,6 +112,11 @@ static inline void v_deinterleave(v16 lo, v16 hi, v16 *a, v16 *b) {
         a->f[8 + i] = hi.f[2 * i], b->f[8 + i] = hi.f[2 * i + 1];
     }
 }
+static inline v16 v_shift_in(v16 a, float x) {
+    for (int i = 0; i < 15; i++) a.f[i] = a.f[i + 1];
+    a.f[15] = x;
+    return a;
+}
 static inline void v_transpose_rows(v16 r[16], int64_t rows) {
     for (int i = 0; i < 16; i++)
         for (int j = 0; j < i && j < rows; j++) {
