@@ -20,10 +20,13 @@ typedef struct conv_operands {
     int64_t lda;
     const float *b[CONV_VECS]; /* b[1] NULL: the tile is one vector wide */
     uintptr_t ahead;
+    float *y[CONV_VECS]; /* NULL: chains end in t; else there, rows ldy apart, + bias [rows] where that is given */
+    int64_t ldy;
+    const float *bias;
 } conv_operands;
 
 /* t[r][v] (+)= sum over n steps, in order, of a[r lda + step.a] b[v][step.b ...], for `rows` rows of CONV_VECS vectors v.
- * t [rows][CONV_VECS][16]; `first` starts the chains at 0. Where b[1] is NULL the second vectors of t stay as they are. */
+ * t [rows][CONV_VECS][16]; `first` starts the chains at 0. Where b[1] is NULL the second vectors of t, or y[1], stay as they are. */
 void K(conv_tile)(int64_t rows, int64_t n, const conv_operands *from, float *t, int first);
 
 /* A convolution as seen from its results. They lie on a grid of P x Q pixels, each of phases x phases results: the one at (p, q)

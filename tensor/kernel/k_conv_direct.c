@@ -366,6 +366,18 @@ static void write_tile(const job *w, const region *g, const place *at, const pas
     }
 }
 
+/* Whether the tile itself can write its results: whole vectors, of one phase, to which nothing but a bias is added. */
+static int written_by_tile(const conv_view *v, const place *at, pass *s) {
+    int whole = s->last && v->phases == 1 && !v->shift && !v->add && !v->acc;
+    for (int64_t z = 0; z < CONV_VECS; z++) {
+        whole = whole && (!s->from.b[z] || at[z].lanes == V_LANES);
+        s->from.y[z] = s->from.b[z] ? v->y + at[z].y + s->m * v->YH * v->YW : NULL;
+    }
+    if (!whole) s->from.y[0] = NULL;
+    s->from.bias = whole ? s->bias : NULL, s->from.ldy = v->YH * v->YW;
+    return whole;
+}
+
 /* All pixels of the region, one row of phases after the other. The lines of the next panel come while the first tiles compute. */
 static void run_panel(const job *w, const region *g, const place *at, pass *s) {
     int64_t all = g->images * g->vectors, phases = w->v->phases;
@@ -374,12 +386,13 @@ static void run_panel(const job *w, const region *g, const place *at, pass *s) {
         for (int64_t i = 0; i < all; i += CONV_VECS, t += w->q.blocks > 1 ? phases * CONV_TILE : 0) {
             for (int64_t z = 0; z < CONV_VECS; z++) s->from.b[z] = i + z < all ? s->slab + at[i + z].slab : NULL;
             s->from.ahead = i ? (uintptr_t)s->from.a : s->ahead;
+            int written = written_by_tile(w->v, at + i, s);
             for (int64_t column = 0; column < phases; column++) {
                 const phase *h = s->phases + row * phases + column;
                 s->from.step = s->step + h->step;
                 K(conv_tile)(s->h, s->channels * h->taps, &s->from, t + column * CONV_TILE, s->first);
             }
-            if (s->last) write_tile(w, g, at + i, s, row, t);
+            if (s->last && !written) write_tile(w, g, at + i, s, row, t);
         }
 }
 

@@ -16,15 +16,21 @@
     }
 #define STEP_NARROW(i) c##i = v_fma(v_set1(row[(i) * lda]), b0, c##i);
 #define FINISH(i) \
-    v_store(VEC(i, 0), c##i); \
-    WIDE(v_store(VEC(i, 1), d##i);)
+    { \
+        v16 s = bias ? v_set1(bias[i]) : v_zero(); \
+        v_store(y0 + (i) * ldy, bias ? v_add(c##i, s) : c##i); \
+        WIDE(if (at1) v_store(y1 + (i) * ldy, bias ? v_add(d##i, s) : d##i);) \
+    }
 
 #define DEFINE_TILE(h) \
     static void tile_##h(int64_t n, const conv_operands *from, float *t, int first) { \
         const conv_step *step = from->step; \
         const float *a = from->a, *at0 = from->b[0], *at1 = from->b[CONV_VECS - 1]; \
         uintptr_t ahead = from->ahead; \
-        int64_t lda = from->lda; \
+        float *y0 = from->y[0] ? from->y[0] : t; \
+        WIDE(float *y1 = from->y[0] ? from->y[1] : t + V_LANES;) \
+        const float *bias = from->bias; \
+        int64_t lda = from->lda, ldy = from->y[0] ? from->ldy : CONV_VECS * V_LANES; \
         ROWS_##h(START) \
         if (at1) { \
             for (int64_t k = 0; k < n; k++) { \
