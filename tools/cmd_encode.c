@@ -2,6 +2,7 @@
 #include "nn/image/preprocess.h"
 #include "nn/pipeline.h"
 #include "tensor/rng.h"
+#include "tools/latents.h"
 #include "tools/opt.h"
 #include "tools/picture_out.h"
 
@@ -45,33 +46,6 @@ typedef struct encoding {
     int64_t channels, h, w;
     float *image, *moments, *latent; /* [3,H,W], [2C,h,w], [C,h,w] */
 } encoding;
-
-static int load_picture(const encode_options *o, const nn_vae *vae, nn_image *image, tn_err *err) {
-    int64_t f = nn_vae_factor(vae);
-    nn_image own;
-    if (o->resolution % f != 0) {
-        int64_t near = (o->resolution + f / 2) / f * f;
-        return tn_fail(err, TN_EUSAGE,
-                       "--resolution %" PRId64 ": expected a multiple of %" PRId64
-                       " for this model (the nearest is %" PRId64 ")",
-                       o->resolution, f, near ? near : f);
-    }
-    if (nn_image_load(o->input, &own, err)) return -1;
-    if (o->resolution) {
-        int bad = nn_training_picture(&own, o->resolution, NN_BICUBIC, false, false, image, err);
-        nn_image_free(&own);
-        return bad;
-    }
-    if (own.width % f == 0 && own.height % f == 0) {
-        *image = own;
-        return 0;
-    }
-    tn_fail(err, TN_EINPUT,
-            "%s: %" PRId64 " x %" PRId64 ": expected multiples of %" PRId64 " for this model (or give --resolution)",
-            o->input, own.width, own.height, f);
-    nn_image_free(&own);
-    return -1;
-}
 
 static int encode_picture(const encode_options *o, tn_ctx *c, const nn_vae *vae, const nn_image *image, encoding *e,
                           tn_err *err) {
@@ -138,7 +112,7 @@ static int encode(encode_options *o, tn_ctx *c, nn_model **m, tn_err *err) {
     }
     if (out_try(o->output, err) || opt_context(&o->common, c, err) || nn_model_load(o->model, NN_LOAD_VAE, m, err))
         return -1;
-    if (load_picture(o, (*m)->vae, &image, err)) return -1;
+    if (latents_picture(o->input, (*m)->vae, o->resolution, &image, err)) return -1;
     int bad = encode_picture(o, c, (*m)->vae, &image, &e, err) || write_latent(o, (*m)->vae, &e, err) ? -1 : 0;
     if (!bad) announce(o, &e);
     nn_image_free(&image);
