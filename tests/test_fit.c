@@ -312,8 +312,15 @@ static void test_guidance(test_state *t) {
         size += moved * moved;
     }
     CHECKF(t, size > 0.0 && off < 1e-6 * size && off0 < 1e-6 * size, "v prediction off by %g, x0 by %g of %g", off, off0, size);
-    size_t bytes = 0;
-    CHECK(t, nn_clip_guidance_measure(&g, &bytes, &err) == 0 && bytes > 1 << 20);
+    tn_ctx dry;
+    tn_ctx_free(&s.c);
+    CHECK(t, nn_clip_guidance_apply(&g, 0, 401, 1, sample, x0, &err) == 0);
+    tn_ctx_init(&dry, s.c.k, s.c.threads), tn_ctx_set_dry(&dry);
+    size_t taken = tn_ctx_peak(&s.c);
+    CHECKF(t, nn_clip_guidance_dry(&dry, &g, &err) == 0 && tn_ctx_peak(&dry) >= taken && tn_ctx_peak(&dry) < taken + taken / 20, "planned %zu bytes, took %zu",
+           tn_ctx_peak(&dry), taken);
+    tn_ctx_free(&dry);
+    CHECK(t, nn_clip_guidance_weights(s.clip) > 1 << 20);
     shut(&s);
 }
 

@@ -83,6 +83,7 @@ typedef struct gen_run {
     const gen_request *r;
     int64_t width, height, h, w, n; /* n: elements of one latent */
     int64_t batch, L, D, first;     /* first: number of the batch's first picture */
+    int64_t B;                      /* pictures in this batch */
     int64_t steps_done, steps_total;
     bool guided;
     float *context;       /* [2,L,D]: prompt, negative prompt */
@@ -93,6 +94,9 @@ typedef struct gen_run {
     nn_schedule schedule;
     gen_needs needs;
     nn_edit_run edit; /* of the batch */
+    nn_clip_guidance clip;
+    tn_ctx clip_ctx; /* for it: that of the sampling loop is in use */
+    const nn_sampler *sampler;
 } gen_run;
 
 /* Every picture draws its noise from a generator of its own, so that it does not depend on its neighbours. */
@@ -115,7 +119,9 @@ static int before(void *arg, int step, float *latent, tn_err *err) {
 }
 
 static int guide(void *arg, int step, const float *latent, float *model_output, tn_err *err) {
-    return nn_edit_guide(&((gen_run *)arg)->edit, step, latent, model_output, err);
+    gen_run *g = arg;
+    if (g->r->clip && nn_clip_guidance_apply(&g->clip, step, g->sampler->timesteps[step], g->B, latent, model_output, err)) return -1;
+    return g->r->edit ? nn_edit_guide(&g->edit, step, latent, model_output, err) : 0;
 }
 
 static int encode_prompts(gen_run *g, tn_err *err) {
@@ -162,8 +168,17 @@ static int begin_edit(tn_ctx *c, gen_run *g, nn_sampling *s, tn_err *err) {
     uint64_t seed = g->r->seed + (uint64_t)g->first;
     if (nn_edit_run_open(&g->edit, e, g->m, &g->schedule, s->sampler, s->B, seed, c, err)) return -1;
     nn_edit_begin(&g->edit, g->latent);
-    s->first = (int)e->cfg.first, s->before = before, s->guide = guide;
+    s->first = (int)e->cfg.first, s->before = before;
     return 0;
+}
+
+/* Guidance by CLIP as it was asked for, for this run. */
+static void fill_clip(gen_run *g, const tn_ctx *like) {
+    if (!g->r->clip) return;
+    g->clip = *g->r->clip;
+    g->clip.vae = g->m->vae, g->clip.schedule = &g->schedule, g->clip.h = g->h, g->clip.w = g->w, g->clip.c = &g->clip_ctx;
+    tn_ctx_init(&g->clip_ctx, like->k, like->threads);
+    g->clip_ctx.conv = like->conv, g->clip_ctx.use_ref = like->use_ref;
 }
 
 /* The steps of B pictures, from noise in g->latent to what the decoder gets. */
@@ -183,6 +198,8 @@ static int sample(tn_ctx *c, gen_run *g, int64_t B, tn_err *err) {
                      .noise = draw,
                      .after = after,
                      .arg = g};
+    if (g->r->edit || g->r->clip) s.guide = guide;
+    g->sampler = &sampler, g->B = B, g->clip.seed = g->r->seed + (uint64_t)g->first;
     int bad = g->r->edit ? begin_edit(c, g, &s, err) : 0;
     g->steps_total = (g->r->count + g->batch - 1) / g->batch * (sampler.n_steps - s.first);
     if (!bad) bad = nn_sample(c, &s, g->latent, err);
@@ -196,6 +213,7 @@ static int make_batch(gen_run *g, int64_t B, nn_image *out, tn_err *err) {
     for (int64_t i = 0; i < B; i++) {
         tn_rng_seed(&g->rng[i], g->r->seed + (uint64_t)(g->first + i));
         tn_rng_randn(&g->rng[i], g->latent + i * g->n, (size_t)g->n);
+        if (g->r->noise) memcpy(g->latent + i * g->n, g->r->noise + (g->first + i) * g->n, (size_t)g->n * sizeof *g->latent);
     }
     nn_memory_part(g->c, g->m, g->r->residency, &g->needs.unet);
     int bad = sample(g->c, g, B, err);
@@ -236,7 +254,7 @@ static int dry_text(tn_ctx *c, void *arg, tn_err *err) {
 static int dry_unet(tn_ctx *c, void *arg, tn_err *err) {
     gen_run g = *(const gen_run *)arg;
     gen_request r = *g.r;
-    r.edit = NULL, g.r = &r; /* what it takes is counted by itself */
+    r.edit = NULL, r.clip = NULL, g.r = &r; /* what they take is counted by itself */
     g.cond = g.uncond = (float[]){0.0f};
     return sample(c, &g, g.batch, err);
 }
@@ -270,10 +288,19 @@ static int measure_edit(const tn_ctx *like, gen_run *g, tn_err *err) {
     return 0;
 }
 
+static int measure_clip(const tn_ctx *like, gen_run *g, tn_err *err) {
+    fill_clip(g, like);
+    int bad = nn_measure(like, g->m, nn_clip_guidance_dry, &g->clip, &g->needs.clip, err);
+    g->needs.clip.weights += nn_clip_guidance_weights(g->clip.clip);
+    g->needs.clip.part = g->needs.clip.weights; /* nothing of it is given back between blocks */
+    return bad;
+}
+
 static int measure(const tn_ctx *like, gen_run *g, tn_err *err) {
     return nn_measure(like, g->m, dry_text, g, &g->needs.text, err) ||
            nn_measure(like, g->m, dry_unet, g, &g->needs.unet, err) ||
-           nn_measure(like, g->m, dry_vae, g, &g->needs.vae, err) || (g->r->edit && measure_edit(like, g, err));
+           nn_measure(like, g->m, dry_vae, g, &g->needs.vae, err) || (g->r->edit && measure_edit(like, g, err)) ||
+           (g->r->clip && measure_clip(like, g, err));
 }
 
 int gen_measure(const tn_ctx *like, const nn_model *m, const gen_request *r, gen_needs *out, tn_err *err) {
@@ -292,10 +319,12 @@ size_t gen_bytes(const gen_needs *n, nn_residency residency) {
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         bool unet = parts[i] == &n->unet;
         weights += parts[i]->weights;
-        step = larger(step, parts[i]->step + (unet ? n->beside.step : 0));
-        most = larger(most, nn_need_bytes(parts[i], residency) + (unet ? nn_need_bytes(&n->beside, residency) : 0));
+        size_t steps = n->beside.step + n->clip.step + n->clip.block,
+               bytes = nn_need_bytes(&n->beside, residency) + nn_need_bytes(&n->clip, residency);
+        step = larger(step, parts[i]->step + (unet ? steps : 0));
+        most = larger(most, nn_need_bytes(parts[i], residency) + (unet ? bytes : 0));
     }
-    return residency == NN_STAY ? weights + step : most;
+    return residency == NN_STAY ? weights + n->clip.weights + step : most;
 }
 
 /* ---- all of it ---- */
@@ -318,6 +347,7 @@ int gen_pictures(tn_ctx *c, nn_model *m, const gen_request *r, nn_image *out, tn
     nn_memory_part(c, m, r->residency, NULL);
     for (int64_t i = 0; bad && i < r->count; i++) nn_image_free(&out[i]);
     nn_schedule_free(&g.schedule);
+    tn_ctx_free(&g.clip_ctx);
     free(g.context), free(g.cond), free(g.uncond), free(g.latent), free(g.image), free(g.rng);
     return bad;
 }

@@ -4,6 +4,7 @@
 #define TOOLS_GENERATE_H
 
 #include "nn/edit/edit.h"
+#include "nn/fit/clip_guidance.h"
 #include "nn/memory.h"
 
 typedef struct gen_request {
@@ -21,6 +22,10 @@ typedef struct gen_request {
     /* A picture to begin with, NULL: none. Its steps are these; width and height are its own. It must be encoded, but
      * for gen_measure. A background that wants a fitted decoder is left to nn_edit_fit. */
     const nn_edit *edit;
+    /* [count, channels, h, w]: x_T instead of the seed's, from which the noise of steps is still drawn; NULL: the seed's. */
+    const float *noise;
+    /* Guidance by CLIP: its clip, target, scale and cutouts; the rest of it is filled in here. NULL: none. */
+    const nn_clip_guidance *clip;
     nn_tokenizer_rules rules;
     /* Called after each step of a batch with the steps done, of all batches; may be NULL. */
     void (*progress)(void *arg, int64_t done, int64_t total);
@@ -41,6 +46,7 @@ typedef struct gen_needs {
     nn_need text, unet, vae;
     /* Of an edit: its picture's encoding; the autoencoder beside the UNet; the fitting of a decoder. */
     nn_need encoder, beside, fit;
+    nn_need clip; /* of guidance by CLIP: image tower and decoder, forward and backward, beside the UNet */
 } gen_needs;
 int gen_measure(const tn_ctx *like, const nn_model *m, const gen_request *r, gen_needs *out, tn_err *err);
 size_t gen_bytes(const gen_needs *n, nn_residency residency);

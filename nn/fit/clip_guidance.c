@@ -5,6 +5,7 @@
 #include "tensor/op/ops.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static int64_t elements(const nn_clip_guidance *g) { return nn_vae_cfg(g->vae)->latent_channels * g->h * g->w; }
 
@@ -86,18 +87,25 @@ int nn_clip_guidance_apply(nn_clip_guidance *g, int step, double t, int64_t B, c
     return bad;
 }
 
-int nn_clip_guidance_measure(const nn_clip_guidance *g, size_t *bytes, tn_err *err) {
+int nn_clip_guidance_dry(tn_ctx *c, void *guidance, tn_err *err) {
+    const nn_clip_guidance *g = guidance;
     nn_views views;
-    tn_ctx c;
     double loss;
+    int64_t kept = c->checkpoint;
     if (views_of(g, 0, 0, &views, err)) return -1;
-    tn_ctx_init(&c, g->c->k, g->c->threads);
-    tn_ctx_set_dry(&c);
-    c.conv = g->c->conv, c.checkpoint = NN_FIT_CHECKPOINT;
-    int bad = tn_ctx_begin(&c, true, err);
-    if (!bad) gradient(&c, g, &views, NULL, &loss);
-    *bytes = tn_ctx_peak(&c);
-    tn_ctx_free(&c);
+    int bad = tn_ctx_begin(c, true, err);
+    c->checkpoint = NN_FIT_CHECKPOINT;
+    if (!bad) gradient(c, g, &views, NULL, &loss);
+    c->checkpoint = kept;
     nn_views_free(&views);
     return bad;
+}
+
+size_t nn_clip_guidance_weights(const nn_clip *m) {
+    size_t bytes = 0;
+    for (int i = 0; i < m->weights.params.n; i++) {
+        const nn_param *p = &m->weights.params.p[i];
+        if (strncmp(p->name, "vis", 3) == 0) bytes += (size_t)tn_numel(p->t) * tn_dtype_size(p->t->dtype);
+    }
+    return bytes;
 }

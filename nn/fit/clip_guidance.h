@@ -32,7 +32,9 @@ int nn_clip_guidance_gradient(nn_clip_guidance *g, const nn_views *views, const 
 int nn_clip_guidance_apply(nn_clip_guidance *g, int step, double t, int64_t B, const float *latent, float *model_output,
                            tn_err *err);
 
-/* Bytes that it takes, counted by a dry run. */
-int nn_clip_guidance_measure(const nn_clip_guidance *g, size_t *bytes, tn_err *err);
+/* What it computes for one sample, on a context that only counts: for nn_measure. `guidance` is an nn_clip_guidance. Of weights
+ * nn_measure sees those of the decoder; nn_clip_guidance_weights are CLIP's, those of the image tower, in bytes. */
+int nn_clip_guidance_dry(tn_ctx *c, void *guidance, tn_err *err);
+size_t nn_clip_guidance_weights(const nn_clip *m);
 
 #endif
