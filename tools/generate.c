@@ -284,7 +284,7 @@ static int measure_edit(const tn_ctx *like, gen_run *g, tn_err *err) {
     }
     if (k->background != NN_BACKGROUND_DECODER) return 0;
     if (nn_measure(like, g->m, dry_fit, g, &n->fit, err)) return -1;
-    n->fit.step += nn_decoder_copy_bytes(g->m->vae);
+    n->fit.weights += nn_decoder_copy_bytes(g->m->vae), n->fit.part += nn_decoder_copy_bytes(g->m->vae);
     return 0;
 }
 

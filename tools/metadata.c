@@ -3,7 +3,6 @@
 #include "tensor/io/json.h"
 #include "tensor/io/sys.h"
 #include "tools/version.h"
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +13,7 @@ enum { MAX_FILE = 512 << 20, MAX_SETTINGS = 1 << 16 };
 
 void meta_free(meta_recipe *r) {
     for (int i = 0; i < r->nwords; i++) free(r->word[i].token);
-    free(r->word), free(r->prompt), free(r->negative), free(r->model);
+    free(r->word), free(r->prompt), free(r->negative), free(r->model), free(r->rank.sentence);
     *r = (meta_recipe){0};
 }
 
@@ -96,6 +95,8 @@ static char *parameters(const meta_recipe *r) {
     if (r->model_sha256[0]) put(&t, ", Model hash: %.10s", r->model_sha256);
     if (r->model) put(&t, ", Model: "), put_value(&t, r->model);
     if (r->eta != 0.0) put(&t, ", Eta: %.10g", r->eta);
+    if (r->edit.picture_sha256[0])
+        put(&t, ", Denoising strength: %.10g", (double)(r->steps - r->edit.first_step) / (double)r->steps);
     for (int i = 0; i < r->nwords; i++) put(&hashes, "%s%s: %.12s", i ? ", " : "", r->word[i].token, r->word[i].sha256);
     if (!hashes.s)
         free(t.s), t.s = NULL;
@@ -106,106 +107,20 @@ static char *parameters(const meta_recipe *r) {
     return t.s;
 }
 
-static char *json(const meta_recipe *r) {
-    tn_jw w;
-    tn_jw_init(&w, 0);
-    tn_jw_open(&w, NULL, '{');
-    tn_jw_int(&w, "v", 1), tn_jw_string(&w, "version", ONEWORD_VERSION);
-    tn_jw_string(&w, "prompt", or_empty(r->prompt)), tn_jw_string(&w, "negative_prompt", or_empty(r->negative));
-    tn_jw_int(&w, "steps", r->steps), tn_jw_string(&w, "sampler", r->sampler),
-        tn_jw_number(&w, "cfg_scale", r->guidance);
-    tn_jw_number(&w, "eta", r->eta), tn_jw_int(&w, "seed", r->seed);
-    tn_jw_int(&w, "width", r->width), tn_jw_int(&w, "height", r->height);
-    tn_jw_string(&w, "tokenizer_mode", r->rules == NN_RULES_OPENAI ? "openai" : "hf");
-    if (r->conv[0]) tn_jw_string(&w, "conv", r->conv);
-    tn_jw_string(&w, "model", or_empty(r->model)), tn_jw_string(&w, "model_sha256", r->model_sha256);
-    tn_jw_open(&w, "embeddings", '[');
-    for (int i = 0; i < r->nwords; i++) {
-        tn_jw_open(&w, NULL, '{');
-        tn_jw_string(&w, "token", r->word[i].token), tn_jw_string(&w, "sha256", r->word[i].sha256);
-        tn_jw_close(&w, '}');
-    }
-    tn_jw_close(&w, ']');
-    tn_jw_close(&w, '}');
-    return tn_jw_take(&w);
-}
-
 int meta_texts(const meta_recipe *r, nn_text texts[2], tn_err *err) {
     /* keys are read only: whoever frees the texts frees their values */
     texts[0] = (nn_text){"parameters", parameters(r)};
-    texts[1] = (nn_text){"oneword", json(r)};
+    texts[1] = (nn_text){"oneword", meta_json(r)};
     if (texts[0].value && texts[1].value) return 0;
     free(texts[0].value), free(texts[1].value);
     return tn_fail(err, TN_ENOMEM, "out of memory for the picture's metadata");
 }
 
-/* ---- reading: JSON ---- */
+/* ---- reading: parameters ---- */
 
 static int misfit(const char *name, const char *key, const char *wanted, tn_err *err) {
     return tn_fail(err, TN_EINPUT, "%s: the recipe in it: %s: expected %s", name, key, wanted);
 }
-
-static int get_text(const tn_jval *v, const char *key, const char *name, char **field, tn_err *err) {
-    const tn_jval *s = tn_json_get(v, key);
-    if (!s) return 0;
-    if (s->type != TN_JSON_STRING) return misfit(name, key, "a text", err);
-    return meta_set(field, s->string, s->length, err);
-}
-
-static int get_chars(const tn_jval *v, const char *key, const char *name, char *field, size_t cap, tn_err *err) {
-    const tn_jval *s = tn_json_get(v, key);
-    if (!s) return 0;
-    if (s->type != TN_JSON_STRING || s->length >= cap) return misfit(name, key, "a short text", err);
-    memcpy(field, s->string, s->length + 1);
-    return 0;
-}
-
-static int get_int(const tn_jval *v, const char *key, const char *name, int64_t *field, tn_err *err) {
-    const tn_jval *n = tn_json_get(v, key);
-    if (!n) return 0;
-    if (!n->is_int || n->integer < 0) return misfit(name, key, "a whole number, not negative", err);
-    *field = n->integer;
-    return 0;
-}
-
-static int get_number(const tn_jval *v, const char *key, const char *name, double *field, tn_err *err) {
-    const tn_jval *n = tn_json_get(v, key);
-    if (!n) return 0;
-    if (n->type != TN_JSON_NUMBER || !isfinite(n->number)) return misfit(name, key, "a number", err);
-    *field = n->number;
-    return 0;
-}
-
-static int parse_json(const char *s, const char *name, meta_recipe *r, tn_err *err) {
-    tn_json *doc;
-    if (tn_json_parse(s, strlen(s), 0, &doc, err)) return tn_fail_in(err, "%s: the recipe in it", name);
-    const tn_jval *v = tn_json_root(doc);
-    char mode[8] = "";
-    int bad = get_text(v, "prompt", name, &r->prompt, err) || get_text(v, "negative_prompt", name, &r->negative, err) ||
-                      get_text(v, "model", name, &r->model, err) ||
-                      get_chars(v, "model_sha256", name, r->model_sha256, sizeof r->model_sha256, err) ||
-                      get_chars(v, "sampler", name, r->sampler, sizeof r->sampler, err) ||
-                      get_chars(v, "tokenizer_mode", name, mode, sizeof mode, err) ||
-                      get_chars(v, "conv", name, r->conv, sizeof r->conv, err) ||
-                      get_int(v, "steps", name, &r->steps, err) || get_int(v, "seed", name, &r->seed, err) ||
-                      get_int(v, "width", name, &r->width, err) || get_int(v, "height", name, &r->height, err) ||
-                      get_number(v, "cfg_scale", name, &r->guidance, err) || get_number(v, "eta", name, &r->eta, err)
-                  ? -1
-                  : 0;
-    if (mode[0]) r->rules = strcmp(mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF;
-    const tn_jval *list = tn_json_get(v, "embeddings");
-    for (const tn_jval *e = list && list->type == TN_JSON_ARRAY ? list->child : NULL; e && !bad; e = e->next) {
-        const tn_jval *token = tn_json_get(e, "token"), *sha = tn_json_get(e, "sha256");
-        if (!token || token->type != TN_JSON_STRING || !sha || sha->type != TN_JSON_STRING)
-            bad = misfit(name, "embeddings", "tokens with hashes", err);
-        else
-            bad = meta_add_word(r, token->string, sha->string, err);
-    }
-    tn_json_free(doc);
-    return bad;
-}
-
-/* ---- reading: parameters ---- */
 
 /* One "Key: value" of the last line at *p, value unquoted into an allocated text; *p moves behind the comma. 1 at the
  * end. */
@@ -333,7 +248,7 @@ int meta_read(const char *path, meta_recipe *r, tn_err *err) {
     const char *own = bad ? NULL : nn_texts_find(&texts, "oneword"),
                *common = bad ? NULL : nn_texts_find(&texts, "parameters");
     if (own)
-        bad = parse_json(own, path, r, err);
+        bad = meta_parse_json(own, path, r, err);
     else if (common)
         bad = meta_parse_parameters(common, path, r, err);
     else if (!bad)

@@ -12,11 +12,29 @@
 
 #include "nn/image/png.h"
 #include "nn/text/tokenizer.h"
+#include <stdbool.h>
 
 typedef struct meta_word { /* a learned word that was at hand */
     char *token;
     char sha256[65]; /* of its file */
 } meta_word;
+
+/* The picture that a picture was made from, as nn_edit_config has it. */
+typedef struct meta_edit {
+    char picture_sha256[65], mask_sha256[65]; /* of their pixels; "": none */
+    int64_t first_step, mask_shrink, decoder_steps, low_pass, low_pass_until;
+    bool invert_mask;
+    char background[16], low_pass_space[16];
+} meta_edit;
+
+/* What came of a choice among candidates. It says nothing about the making, and is not read. */
+typedef struct meta_rank {
+    int64_t place, of;  /* 1 is the best; of 0: nothing was chosen */
+    char *sentence;     /* what text is about, allocated; NULL: not by text */
+    bool by_image;
+    double text, image; /* cosines */
+    char clip_sha256[65];
+} meta_rank;
 
 typedef struct meta_recipe {
     char *prompt, *negative; /* UTF-8, allocated; NULL: "" */
@@ -29,6 +47,8 @@ typedef struct meta_recipe {
     char model_sha256[65]; /* fingerprint of the model; "" unknown; of other programs the digits they give */
     meta_word *word;
     int nwords;
+    meta_edit edit;
+    meta_rank rank;
 } meta_recipe;
 
 void meta_free(meta_recipe *r); /* leaves it zeroed */
@@ -43,5 +63,9 @@ int meta_texts(const meta_recipe *r, nn_text texts[2], tn_err *err);
 int meta_read(const char *path, meta_recipe *r, tn_err *err);
 /* The `parameters` text alone; `name` is for messages. */
 int meta_parse_parameters(const char *text, const char *name, meta_recipe *r, tn_err *err);
+
+/* The `oneword` text: written (allocated, NULL where memory is out), and read. */
+char *meta_json(const meta_recipe *r);
+int meta_parse_json(const char *text, const char *name, meta_recipe *r, tn_err *err);
 
 #endif

@@ -1,5 +1,6 @@
 #include "tools/prompt.h"
 
+#include "tensor/io/sys.h"
 #include "tools/opt.h"
 #include <stdlib.h>
 #include <string.h>
@@ -97,5 +98,64 @@ int prompt_unused(const nn_model *m, const emb_words *words, const char *prompt,
         if (!found) opt_warn("the prompt does not contain the learned word %s", words->w[i].token);
     }
     nn_tokens_free(&t[0]), nn_tokens_free(&t[1]);
+    return bad;
+}
+
+/* ---- lists ---- */
+
+enum { MAX_PROMPTS = 4096, MAX_FILE = 1 << 20 };
+
+void prompt_list_free(prompt_list *p) {
+    for (int i = 0; i < p->n; i++) free(p->line[i]);
+    free(p->line);
+    *p = (prompt_list){0};
+}
+
+/* `frame` with n bytes of text in the place of every "{}", or the text alone. */
+static int add_line(prompt_list *p, const char *frame, const char *text, size_t n, tn_err *err) {
+    size_t places = 0;
+    for (const char *at = frame; (at = strstr(at, "{}")); at += 2) places++;
+    char **line = realloc(p->line, ((size_t)p->n + 1) * sizeof *line), *to = malloc(strlen(frame) + places * n + 1);
+    if (line) p->line = line;
+    if (!line || !to) {
+        free(to);
+        return tn_fail(err, TN_ENOMEM, "out of memory for the prompts");
+    }
+    p->line[p->n++] = to;
+    for (const char *from = frame; *from;) {
+        if (from[0] == '{' && from[1] == '}') memcpy(to, text, n), to += n, from += 2;
+        else *to++ = *from++;
+    }
+    *to = '\0';
+    return 0;
+}
+
+static int read_lines(const char *frame, const char *path, const char *text, size_t size, prompt_list *out, tn_err *err) {
+    if (memchr(text, '\0', size)) return tn_fail(err, TN_EINPUT, "%s: not a text file (NUL byte)", path);
+    for (const char *p = text; *p;) {
+        size_t line = strcspn(p, "\n"), n = line;
+        while (n > 0 && strchr("\r \t", p[n - 1])) n--;
+        if (n > 0 && *p != '#') {
+            if (out->n == MAX_PROMPTS) return tn_fail(err, TN_EINPUT, "%s: more than %d prompts", path, MAX_PROMPTS);
+            if (add_line(out, frame, p, n, err)) return -1;
+            if (prompt_check(path, out->line[out->n - 1], err)) return -1;
+        }
+        p += line + (p[line] == '\n');
+    }
+    return out->n ? 0 : tn_fail(err, TN_EINPUT, "%s: no prompt in it", path);
+}
+
+int prompt_list_make(const char *prompt, const char *path, prompt_list *out, tn_err *err) {
+    char *text;
+    size_t size;
+    *out = (prompt_list){0};
+    if (prompt && prompt_check("--prompt", prompt, err)) return -1;
+    if (!path) return add_line(out, prompt, "{}", 2, err);
+    if (prompt && !strstr(prompt, "{}"))
+        return tn_fail(err, TN_EUSAGE, "--prompt \"%s\": no {} for the lines of --prompts %s", prompt, path);
+    if (tn_read_file(path, MAX_FILE, &text, &size, err)) return -1;
+    int bad = read_lines(prompt ? prompt : "{}", path, text, size, out, err);
+    free(text);
+    if (bad) prompt_list_free(out);
     return bad;
 }

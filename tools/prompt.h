@@ -17,6 +17,17 @@ int prompt_remarks(const nn_model *m, const char *what, const char *prompt, nn_t
 int prompt_unused(const nn_model *m, const emb_words *words, const char *prompt, const char *negative,
                   nn_tokenizer_rules rules, tn_err *err);
 
+/* Prompts, at least one. */
+typedef struct prompt_list {
+    char **line;
+    int n;
+} prompt_list;
+/* `prompt` alone where `path` is NULL. Else the lines of a file, empty ones and ones that begin with '#' left out: as they
+ * are with `prompt` NULL, or in the place of its "{}". TN_EUSAGE: a prompt without "{}", or not UTF-8; TN_EINPUT: a file
+ * without lines. */
+int prompt_list_make(const char *prompt, const char *path, prompt_list *out, tn_err *err);
+void prompt_list_free(prompt_list *p);
+
 /* Tokens [from, to) as text again: "a photo of a cat". The caller frees it; NULL where memory is out. */
 char *prompt_text(const nn_model *m, const int32_t *ids, int from, int to);
 

@@ -1,0 +1,69 @@
+/* The parts of tools/make.h's job, one file each: make.c the run, make_recipe.c what is written into pictures and read
+ * from them, make_edit.c the picture to begin with, make_rank.c the choice among candidates. */
+#ifndef TOOLS_MAKE_JOB_H
+#define TOOLS_MAKE_JOB_H
+
+#include "tools/generate.h"
+#include "tools/make.h"
+#include "tools/metadata.h"
+#include "tools/prompt.h"
+#include "tools/rank.h"
+
+typedef struct make_job {
+    make_options o;
+    const opt_command *cmd;
+    bool *given; /* [cmd->nrows] */
+    tn_ctx c;
+    nn_model *model;
+    emb_words words;
+    float *learned; /* [nrows, width] */
+    int64_t nrows;
+    prompt_list prompts; /* at least one */
+    int64_t count, keep; /* pictures made and kept of each prompt */
+    meta_recipe made, now; /* of --from-image; of the pictures to be made */
+    /* the run */
+    mem_limit limit;
+    gen_needs needs;
+    nn_residency residency;
+    size_t base; /* memory that the program has before the first picture */
+    opt_progress progress;
+    int64_t groups_done;
+    float *latents;      /* of the pictures of one batch, [.., C,h,w]; NULL: not wanted */
+    float *kept;         /* of all that were written, for --save-latents */
+    int64_t size, nkept; /* of one latent; how many are in `kept` */
+    /* edit */
+    nn_edit edit;
+    char picture_sha256[65], mask_sha256[65];
+    /* choice */
+    clip_judge judge;
+    rank_goal goal;
+    char *sentence; /* what goal.text is made of */
+    char clip_sha256[65];
+} make_job;
+
+bool make_given(const make_job *j, size_t field); /* MAKE_FIELD(name) */
+nn_tokenizer_rules make_rules(const make_job *j);
+
+/* Everything that --from-image says and the command line does not. */
+int make_take_recipe(make_job *j, tn_err *err);
+/* The recipe of what will be made, but for prompt, seed and rank. */
+int make_write_recipe(make_job *j, tn_err *err);
+/* Warns of what --from-image's picture was made with and these will not be. */
+void make_compare_recipes(const make_job *j);
+
+/* Checks of options alone, and defaults that follow from others. */
+int make_settle_edit(make_job *j, tn_err *err);
+/* Reads picture and mask and sets the size. */
+int make_open_edit(make_job *j, tn_err *err);
+/* The decoder fitted to one picture's background, where that was asked for. */
+int make_fit(make_job *j, const float *latent, nn_image *image, tn_err *err);
+
+int make_settle_rank(make_job *j, tn_err *err);
+/* Opens the judge and looks at the pictures of --like. */
+int make_open_rank(make_job *j, tn_err *err);
+/* The order of n candidates of a prompt; where nothing is ranked, the one they have. */
+int make_rank(make_job *j, const char *prompt, const nn_image *images, int64_t n, rank_place *place, tn_err *err);
+/* What the recipe and a line of --json say of a place, one of n. */
+int make_note_rank(make_job *j, const rank_place *place, int64_t rank, int64_t n, tn_err *err);
+
+#endif
