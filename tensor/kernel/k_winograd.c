@@ -27,7 +27,7 @@
 
 enum {
     V_FLOATS = 4 << 20, /* 16 MB; 32 MB are slower where weights stream through the cache beside it */
-    SECTION = 256,      /* tiles at most: few channels need no more to hide the transform of their weights */
+    SECTION = 128,      /* tiles at most: that many hide the transform of weights, and V leaves room in the cache */
     OUTPUTS = 32,       /* 64 read V half as often, but are too coarse for 320 channels on two threads, and crowd M out */
     BLOCK = 64,         /* tiles; M is 0.3 MB */
     KC = 64,            /* U is 0.3 MB; M is loaded and stored once for 64 steps */
