@@ -6,7 +6,7 @@
 #include "tensor/kernel/k_table.h"
 
 enum {
-    ATTN_BLOCK = 80, /* tokens of a block; the only size that enters the arithmetic */
+    ATTN_BLOCK = 80, /* tokens of a block; enters the arithmetic */
     ATTN_ROWS = V_TILE_ROWS >= 8 ? 8 : 5 /* rows of the register tile; both divide 80 and the usual widths 40, 80, 160 */
 };
 
@@ -16,11 +16,24 @@ typedef struct attn_view {
     int64_t row, step;
 } attn_view;
 
-/* c [rows][16 vecs] = A b, or c decay + A b with one factor per lane (decay NULL: 1) where `add`; A [rows][depth],
- * b [depth][16 vecs]; ldb and ldc are their row strides. The sum over depth is one chain from 0. Rows are done ATTN_ROWS
- * at a time: A and c have that many, the ones behind `rows` holding anything. */
+/* What becomes of the sums A b of a product, c [rows][16 vecs] of row stride ldc. */
+typedef struct attn_end {
+    enum { ATTN_ADD, ATTN_PROB, ATTN_DS } kind;
+    const float *of_row; /* [rows] */
+    const float *prob;   /* as c */
+    /* ATTN_ADD: c += sum; ATTN_PROB: c = 2^(sum - of_row); ATTN_DS: c = prob (sum - of_row) */
+} attn_end;
+
+/* A [rows][depth], b [depth][16 vecs] of row stride ldb; the sum over depth is one chain from 0. Rows are done ATTN_ROWS
+ * at a time: A, c, of_row and prob have that many, the ones behind `rows` holding anything. */
 void K(attn_product)(attn_view a, int64_t rows, int64_t depth, const float *b, int64_t ldb, int64_t vecs, float *c,
-                     int64_t ldc, int add, const float *decay);
+                     int64_t ldc, attn_end end);
+
+/* c [rows][D] += A b, for b [depth][D] as attn_twice leaves it. */
+void K(attn_product_rows)(attn_view a, int64_t rows, int64_t depth, const float *b, int64_t ldb, int64_t D, float *c,
+                          int64_t ldc);
+/* Where the last vector of a row of b is at most half full, puts its half into the other half too. */
+void K(attn_twice)(float *b, int64_t ldb, int64_t depth, int64_t D);
 
 /* xt [D][ld] = factor x^T for x [n][D] of row stride `stride`; zeros in the lanes up to the next vector. */
 void K(attn_to_lanes)(const float *x, int64_t stride, int64_t n, int64_t D, float factor, float *xt, int64_t ld);
@@ -30,16 +43,12 @@ void K(attn_from_lanes)(const float *xt, int64_t ld, int64_t n, int64_t D, const
 /* Scores are made in units of log 2, exp(x) = 2^(x / log 2), for v_exp2 is cheaper than v_exp: the factor of q. */
 static inline float attn_scale(const k_attention *p) { return (float)(1.4426950408889634 * (double)p->scale); }
 
-static inline int64_t attn_min(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t attn_blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
-static inline int64_t attn_round_up(int64_t n, int64_t size) { return attn_blocks(n, size) * size; }
-
 /* One head of x [B,length,H*D] is copied into consecutive rows before it is used: in the network's layout, rows lie
  * H*D floats apart, and where that is a multiple of 1 KB or so they would all fall into a few sets of the first-level
  * cache. For the same reason a row takes an odd number of cache lines. */
-static inline int64_t attn_pitch(int64_t D) { return (attn_blocks(D, V_LANES) | 1) * V_LANES; }
+static inline int64_t attn_pitch(int64_t D) { return (ceil_div(D, V_LANES) | 1) * V_LANES; }
 static inline int64_t attn_packed_floats(int64_t length, int64_t D) {
-    return attn_round_up(length, ATTN_ROWS) * attn_pitch(D) + V_LANES;
+    return round_up(length, ATTN_ROWS) * attn_pitch(D) + V_LANES;
 }
 
 /* All heads of x [B,length,H*D], times factor: dst [B*H][attn_packed_floats], a row of a head every attn_pitch floats. */

@@ -4,12 +4,12 @@
  *     dv = p^T dy,  dp = dy v^T,  ds = p (dp - delta) with delta_i = sum_j p_ij dp_ij = sum_d dy_id y_id,
  *     dq = scale ds k,  dk = scale ds^T q:
  * five products, of which dk and dv sum over queries and dq over keys. A task owns a range of keys of one head and
- * walks over it in blocks of 80 keys, which are lanes, transposed, and for each over the queries in blocks of 80:
+ * walks over it in blocks of 64 keys, which are lanes, transposed, and for each over the queries in blocks of 80:
  *
- *     s  [80 queries][80 keys] = q k^T         dp = dy v^T                    depth D
- *     p = 2^(s - lse), ds                      lse and delta of a query are scalars of a row
- *     dv^T [D][80 keys] += dy^T p              dk^T += q^T ds                 depth 80, sums stay with the block of keys
- *     dq [queries][D] += ds k                                                 depth 80, lanes are D
+ *     p  [80 queries][64 keys] = 2^(q k^T - lse)                              depth D; lse and delta of a query are
+ *     ds = p (dy v^T - delta)                                                 scalars of a row, taken in registers
+ *     dv^T [D][64 keys] += dy^T p              dk^T += q^T ds                 depth 80, sums stay with the block of keys
+ *     dq [queries][D] += ds k                                                 depth 64, lanes are D
  *
  * dq is the only result that other blocks of keys add to. So that nobody waits for anybody, a task adds into a part of
  * its own, and what the ranges of a head have made is added up at the end, in the order of the ranges. Where keys are
@@ -19,12 +19,12 @@
 #include <math.h>
 #include <string.h>
 
-#include "tensor/kernel/vmath.h"
 #include "tensor/parallel.h"
 
 enum {
-    BLOCK = ATTN_BLOCK,
-    TASKS = 32,       /* how many tasks are wanted: ranges are cut where there are fewer heads */
+    BLOCK = ATTN_BLOCK, /* queries of a block */
+    KEYS = 64,          /* keys of a block: two register tiles wide; enters the arithmetic of dq */
+    TASKS = 32,         /* how many tasks are wanted: ranges are cut where there are fewer heads */
     MIN_RANGE = 3 * BLOCK /* tokens of a range at least: below, adding parts up would cost more than it gains */
 };
 
@@ -40,29 +40,29 @@ typedef struct job {
 
 /* Of a worker. */
 typedef struct buffers {
-    float *kt, *vt, *dkt, *dvt; /* [D padded to ATTN_ROWS][BLOCK] */
-    float *s, *ds;              /* [BLOCK][BLOCK]: scores, then probabilities; dp, then ds */
-    float *k;                   /* [BLOCK][pitch] */
+    float *kt, *vt, *dkt, *dvt; /* [D padded to ATTN_ROWS][KEYS] */
+    float *s, *ds;              /* [BLOCK][KEYS]: probabilities; ds */
+    float *k;                   /* [KEYS][pitch] */
+    float *lse, *delta;         /* [BLOCK] */
 } buffers;
 
-static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
-
 static int64_t worker_floats(int64_t D) {
-    return BLOCK * (4 * attn_round_up(D, ATTN_ROWS) + 2 * BLOCK + attn_pitch(D));
+    return KEYS * (4 * round_up(D, ATTN_ROWS) + 2 * BLOCK + attn_pitch(D)) + 2 * BLOCK;
 }
 
 static buffers buffers_of(const job *w, int worker) {
-    int64_t D = w->p->D, wide = BLOCK * attn_round_up(D, ATTN_ROWS);
-    float *at = w->workers + worker * worker_floats(D), *s = at + 4 * wide;
-    buffers u = {at, at + wide, at + 2 * wide, at + 3 * wide, s, s + BLOCK * BLOCK, s + 2 * BLOCK * BLOCK};
+    int64_t D = w->p->D, wide = KEYS * round_up(D, ATTN_ROWS);
+    float *at = w->workers + worker * worker_floats(D), *s = at + 4 * wide, *k = s + 2 * BLOCK * KEYS;
+    float *lse = k + KEYS * attn_pitch(D);
+    buffers u = {at, at + wide, at + 2 * wide, at + 3 * wide, s, s + BLOCK * KEYS, k, lse, lse + BLOCK};
     return u;
 }
 
 /* Cuts the work, and the scratch, of which *floats is the size. */
 static job job_of(const k_attention *p, int64_t *floats) {
     job w = {.p = p, .key_parts = 1, .query_parts = 1};
-    int64_t heads = p->B * p->H, threads = max_i64(1, p->threads), longer = max_i64(p->M, p->N);
-    int64_t parts = max_i64(1, attn_min(TASKS / max_i64(1, heads), longer / MIN_RANGE));
+    int64_t heads = p->B * p->H, threads = max64(1, p->threads), longer = max64(p->M, p->N);
+    int64_t parts = max64(1, min64(TASKS / max64(1, heads), longer / MIN_RANGE));
     if (p->M >= p->N) w.key_parts = parts;
     else w.query_parts = parts;
     w.q_head = attn_packed_floats(p->N, p->D), w.k_head = attn_packed_floats(p->M, p->D);
@@ -87,69 +87,59 @@ size_t K(attention_backward_scratch)(const k_attention *p) {
     return (size_t)floats * sizeof(float);
 }
 
-/* Range `part` of `parts` of n tokens, in whole blocks. */
-static int64_t range_start(int64_t n, int64_t part, int64_t parts) {
-    return attn_min(n, part * attn_blocks(n, BLOCK) / parts * BLOCK);
+/* Where range `part` of `parts` of n tokens begins, in whole blocks of `size`. */
+static int64_t range_start(int64_t n, int64_t size, int64_t part, int64_t parts) {
+    return min64(n, cut(ceil_div(n, size), part, parts) * size);
 }
 
 /* ---- delta ---- */
 
 /* delta of one block of queries, as one chain over d like dp: where a query sees one key only, delta = dp and ds = 0
- * exactly. */
+ * exactly. The buffers that it borrows, kt with vt and dkt with dvt, are [D][BLOCK] and more. */
 static void delta_block(void *arg, int64_t i, int worker) {
     const job *w = arg;
     const k_attention *p = w->p;
     buffers u = buffers_of(w, worker);
-    int64_t blocks = attn_blocks(p->N, BLOCK), head = i / blocks, first = i % blocks * BLOCK;
-    int64_t n = attn_min(BLOCK, p->N - first), stride = p->H * p->D;
+    int64_t blocks = ceil_div(p->N, BLOCK), head = i / blocks, first = i % blocks * BLOCK;
+    int64_t n = min64(BLOCK, p->N - first), stride = p->H * p->D;
     int64_t own = ((head / p->H * p->N + first) * p->H + head % p->H) * p->D;
     K(attn_to_lanes)(p->y + own, stride, n, p->D, 1.0f, u.kt, BLOCK);
-    K(attn_to_lanes)(p->dy + own, stride, n, p->D, 1.0f, u.vt, BLOCK);
+    K(attn_to_lanes)(p->dy + own, stride, n, p->D, 1.0f, u.dkt, BLOCK);
     for (int64_t v = 0; v < n; v += V_LANES) {
         v16 sum = v_zero();
-        for (int64_t d = v; d < p->D * BLOCK; d += BLOCK) sum = v_fma(v_load(u.kt + d), v_load(u.vt + d), sum);
-        v_storen(w->delta + head * p->N + first + v, sum, attn_min(V_LANES, n - v));
+        for (int64_t d = v; d < p->D * BLOCK; d += BLOCK) sum = v_fma(v_load(u.kt + d), v_load(u.dkt + d), sum);
+        v_storen(w->delta + head * p->N + first + v, sum, min64(V_LANES, n - v));
     }
 }
 
 /* ---- one block of keys ---- */
 
-/* Causal: key > query has the score -inf. Rows are queries from `row0`, lanes keys from `first`. */
-static void mask(float *s, int64_t first, int64_t row0, int64_t rows) {
+/* Causal: key > query has the probability 0. Rows are queries from `row0`, lanes keys from `first`. */
+static void mask(float *prob, int64_t first, int64_t row0, int64_t rows) {
     for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = max_i64(row0 + r - first + 1, 0); i < BLOCK; i++) s[r * BLOCK + i] = -INFINITY;
-}
-
-/* s becomes p = exp(s - lse), and ds, which holds dp, becomes p (dp - delta). */
-static void derive(const buffers *u, int64_t rows, int64_t vecs, const float *lse, const float *delta) {
-    for (int64_t r = 0; r < rows; r++) {
-        v16 c = v_set1(lse[r]), e = v_set1(delta[r]);
-        for (int64_t v = r * BLOCK; v < r * BLOCK + V_LANES * vecs; v += V_LANES) {
-            v16 prob = v_exp2(v_sub(v_load(u->s + v), c));
-            v_store(u->s + v, prob);
-            v_store(u->ds + v, v_mul(prob, v_sub(v_load(u->ds + v), e)));
-        }
-    }
+        for (int64_t i = max64(row0 + r - first + 1, 0); i < KEYS; i++) prob[r * KEYS + i] = 0.0f;
 }
 
 /* n keys from `first` of a head, against queries q0..q1: their dk and dv, and what they add to dq. */
 static void key_block(const job *w, const buffers *u, int64_t head, int64_t first, int64_t n, int64_t q0, int64_t q1,
                       float *dq) {
     const k_attention *p = w->p;
-    int64_t D = p->D, pitch = attn_pitch(D), vecs = attn_blocks(n, V_LANES), stats = head * p->N;
+    int64_t D = p->D, pitch = attn_pitch(D), vecs = ceil_div(n, V_LANES), stats = head * p->N;
     const float *q = w->q + head * w->q_head, *dy = w->dy + head * w->q_head;
-    if (p->causal) q0 = max_i64(q0, first); /* the first block with a query that sees one of the keys */
+    attn_end prob = {ATTN_PROB, u->lse, NULL}, derive = {ATTN_DS, u->delta, u->s}, add = {ATTN_ADD, NULL, NULL};
+    if (p->causal) q0 = max64(q0, first / BLOCK * BLOCK); /* the first block with a query that sees one of the keys */
     for (int64_t j = q0; j < q1; j += BLOCK) {
-        int64_t rows = attn_min(BLOCK, q1 - j);
+        int64_t rows = min64(BLOCK, q1 - j);
         attn_view qj = {q + j * pitch, pitch, 1}, qt = {qj.at, 1, pitch};
-        attn_view dyj = {dy + j * pitch, pitch, 1}, dyt = {dyj.at, 1, pitch}, ds = {u->ds, BLOCK, 1};
-        K(attn_product)(qj, rows, D, u->kt, BLOCK, vecs, u->s, BLOCK, 0, NULL);
-        K(attn_product)(dyj, rows, D, u->vt, BLOCK, vecs, u->ds, BLOCK, 0, NULL);
+        attn_view dyj = {dy + j * pitch, pitch, 1}, dyt = {dyj.at, 1, pitch}, ds = {u->ds, KEYS, 1};
+        memcpy(u->lse, p->lse + stats + j, (size_t)rows * sizeof *u->lse);
+        memcpy(u->delta, w->delta + stats + j, (size_t)rows * sizeof *u->delta);
+        K(attn_product)(qj, rows, D, u->kt, KEYS, vecs, u->s, KEYS, prob);
         if (p->causal) mask(u->s, first, j, rows);
-        derive(u, rows, vecs, p->lse + stats + j, w->delta + stats + j);
-        if (p->dv) K(attn_product)(dyt, D, rows, u->s, BLOCK, vecs, u->dvt, BLOCK, 1, NULL);
-        if (p->dk) K(attn_product)(qt, D, rows, u->ds, BLOCK, vecs, u->dkt, BLOCK, 1, NULL);
-        if (p->dq) K(attn_product)(ds, rows, n, u->k, pitch, attn_blocks(D, V_LANES), dq + j * pitch, pitch, 1, NULL);
+        K(attn_product)(dyj, rows, D, u->vt, KEYS, vecs, u->ds, KEYS, derive);
+        if (p->dv) K(attn_product)(dyt, D, rows, u->s, KEYS, vecs, u->dvt, KEYS, add);
+        if (p->dk) K(attn_product)(qt, D, rows, u->ds, KEYS, vecs, u->dkt, KEYS, add);
+        if (p->dq) K(attn_product_rows)(ds, rows, n, u->k, pitch, D, dq + j * pitch, pitch);
     }
 }
 
@@ -162,26 +152,27 @@ static void task(void *arg, int64_t i, int worker) {
     buffers u = buffers_of(w, worker);
     int64_t parts = w->key_parts * w->query_parts, head = i / parts;
     int64_t key_part = i % parts % w->key_parts, query_part = i % parts / w->key_parts;
-    int64_t k1 = range_start(p->M, key_part + 1, w->key_parts), q0 = range_start(p->N, query_part, w->query_parts),
-            q1 = range_start(p->N, query_part + 1, w->query_parts);
-    int64_t stride = p->H * p->D, pitch = attn_pitch(p->D), wide = BLOCK * attn_round_up(p->D, ATTN_ROWS);
+    int64_t k1 = range_start(p->M, KEYS, key_part + 1, w->key_parts), q0 = range_start(p->N, BLOCK, query_part, w->query_parts),
+            q1 = range_start(p->N, BLOCK, query_part + 1, w->query_parts);
+    int64_t stride = p->H * p->D, pitch = attn_pitch(p->D), wide = KEYS * round_up(p->D, ATTN_ROWS);
     float *dq = w->dq + (head * w->key_parts + key_part) * w->q_head;
     float *dk = w->dk + (head * w->query_parts + query_part) * w->k_head;
     float *dv = w->dv + (head * w->query_parts + query_part) * w->k_head;
 
     if (p->dq) clear(dq + q0 * pitch, (q1 - q0) * pitch);
-    for (int64_t j = range_start(p->M, key_part, w->key_parts); j < k1; j += BLOCK) {
-        int64_t n = attn_min(BLOCK, k1 - j), own = ((head / p->H * p->M + j) * p->H + head % p->H) * p->D;
-        K(attn_to_lanes)(p->k + own, stride, n, p->D, 1.0f, u.kt, BLOCK);
-        K(attn_to_lanes)(p->v + own, stride, n, p->D, 1.0f, u.vt, BLOCK);
+    for (int64_t j = range_start(p->M, KEYS, key_part, w->key_parts); j < k1; j += KEYS) {
+        int64_t n = min64(KEYS, k1 - j), own = ((head / p->H * p->M + j) * p->H + head % p->H) * p->D;
+        K(attn_to_lanes)(p->k + own, stride, n, p->D, 1.0f, u.kt, KEYS);
+        K(attn_to_lanes)(p->v + own, stride, n, p->D, 1.0f, u.vt, KEYS);
         for (int64_t r = 0; p->dq && r < n; r++)
             for (int64_t d = 0; d < p->D; d += V_LANES)
-                v_store(u.k + r * pitch + d, v_loadn(p->k + own + r * stride + d, attn_min(V_LANES, p->D - d)));
+                v_store(u.k + r * pitch + d, v_loadn(p->k + own + r * stride + d, min64(V_LANES, p->D - d)));
+        K(attn_twice)(u.k, pitch, n, p->D);
         clear(u.dkt, wide);
         clear(u.dvt, wide);
         key_block(w, &u, head, j, n, q0, q1, dq);
-        if (p->dk) K(attn_from_lanes)(u.dkt, BLOCK, n, p->D, NULL, dk + j * pitch, pitch);
-        if (p->dv) K(attn_from_lanes)(u.dvt, BLOCK, n, p->D, NULL, dv + j * pitch, pitch);
+        if (p->dk) K(attn_from_lanes)(u.dkt, KEYS, n, p->D, NULL, dk + j * pitch, pitch);
+        if (p->dv) K(attn_from_lanes)(u.dvt, KEYS, n, p->D, NULL, dv + j * pitch, pitch);
     }
 }
 
@@ -197,13 +188,13 @@ typedef struct total {
 /* One block of tokens of one head: x (+)= factor * the sum of its parts, in order. */
 static void total_block(void *arg, int64_t i, int worker) {
     const total *t = arg;
-    int64_t blocks = attn_blocks(t->length, BLOCK), head = i / blocks, first = i % blocks * BLOCK, pitch = attn_pitch(t->D);
+    int64_t blocks = ceil_div(t->length, BLOCK), head = i / blocks, first = i % blocks * BLOCK, pitch = attn_pitch(t->D);
     (void)worker;
-    for (int64_t row = first; row < attn_min(first + BLOCK, t->length); row++) {
+    for (int64_t row = first; row < min64(first + BLOCK, t->length); row++) {
         const float *part = t->part + head * t->parts * t->size + row * pitch;
         float *x = t->x + ((head / t->H * t->length + row) * t->H + head % t->H) * t->D;
         for (int64_t d = 0; d < t->D; d += V_LANES) {
-            int64_t width = attn_min(V_LANES, t->D - d);
+            int64_t width = min64(V_LANES, t->D - d);
             v16 sum = v_load(part + d);
             for (int64_t j = 1; j < t->parts; j++) sum = v_add(sum, v_load(part + j * t->size + d));
             sum = v_mul(v_set1(t->factor), sum);
@@ -216,7 +207,7 @@ static void add_up(const k_attention *p, int64_t length, const float *part, int6
     if (!x) return;
     total t = {part, parts, attn_packed_floats(length, p->D), length, p->H, p->D, factor, x, acc};
     int wake = tn_threads_for(p->threads, 0.3 * (double)(p->B * length * p->H * p->D * parts));
-    tn_parallel_for(wake, p->B * p->H * attn_blocks(length, BLOCK), total_block, &t);
+    tn_parallel_for(wake, p->B * p->H * ceil_div(length, BLOCK), total_block, &t);
 }
 
 void K(attention_backward)(const k_attention *p) {
@@ -226,7 +217,7 @@ void K(attention_backward)(const k_attention *p) {
     double size = (double)(heads * p->N * p->D);
     K(attn_pack)(p->q, p->B, p->N, p->H, p->D, attn_scale(p), p->threads, w.q);
     K(attn_pack)(p->dy, p->B, p->N, p->H, p->D, 1.0f, p->threads, w.dy);
-    tn_parallel_for(tn_threads_for(p->threads, size), heads * attn_blocks(p->N, BLOCK), delta_block, &w);
+    tn_parallel_for(tn_threads_for(p->threads, size), heads * ceil_div(p->N, BLOCK), delta_block, &w);
     tn_parallel_for(tn_threads_for(p->threads, 0.06 * size * (double)p->M), heads * w.key_parts * w.query_parts, task, &w);
     add_up(p, p->N, w.dq, w.key_parts, p->scale, p->dq, p->acc_q);
     add_up(p, p->M, w.dk, w.query_parts, 0x1.62e430p-1f, p->dk, p->acc_k); /* log 2: the rest of the scale is in q */
