@@ -181,7 +181,7 @@ static plan make_plan(const gemm *g) {
     q.lda = (g->A.trans ? round_up(GROUP * GEMM_ROWS, V_LANES) : q.kc) + V_LANES; /* room for whole vectors */
     q.a_size = q.in_place ? 0 : g->A.trans ? q.lda * q.kc : q.lda * GROUP * GEMM_ROWS;
     q.b_size = q.kc * q.nc;
-    q.t_size = K > q.kc ? round_up(q.mb, GEMM_ROWS) * q.nc : TILE;
+    q.t_size = (K > q.kc ? round_up(q.mb, GEMM_ROWS) * q.nc : TILE) + V_LANES * GEMM_COLS; /* write_tile reads 16 rows */
     return q;
 }
 
@@ -206,24 +206,21 @@ static void write_lanes(const gemm *g, int stream, int64_t at, v16 x, int64_t la
     }
 }
 
-/* The tile of rows x cols elements from (m, n) of batch b. What a layer adds to the product is added here, while the tile
- * is in the first-level cache: no pass over C of its own. Where C lies transposed the tile is turned in registers, and its
- * columns become pieces of rows. */
+/* The tile t of rows x cols elements from (m, n) of batch b, where it is not whole or C lies transposed. Then it is turned in
+ * registers, and its columns become pieces of rows; what t has behind `rows` ends in lanes that are not written. */
+#define TAKE(i) r[i] = v_load(t + i * GEMM_COLS + j);
 static void write_tile(const gemm *g, int stream, int64_t b, int64_t m, int64_t n, int64_t rows, int64_t cols, const float *t) {
     for (int64_t j = 0; j < cols; j += V_LANES) {
-        int64_t lanes = min64(cols - j, V_LANES), at = b * g->c_step;
-        v16 r[16], bias = v_zero();
-        if (g->bias && !g->bias_rows) bias = v_loadn_typed(g->bias, g->bias_type, n + j, lanes);
-        for (int64_t i = 0; i < 16; i++) {
-            r[i] = i < rows ? v_load(t + i * GEMM_COLS + j) : v_zero();
-            if (!g->bias || i >= rows) continue;
-            r[i] = v_add(r[i], g->bias_rows ? v_set1(s_load_typed(g->bias, g->bias_type, m + i)) : bias);
-        }
-        if (g->turned) {
-            v_transpose_rows(r, rows);
-            for (int64_t l = 0; l < lanes; l++) write_lanes(g, stream, at + (n + j + l) * g->ldc + m, r[l], rows);
-        } else {
-            for (int64_t i = 0; i < rows; i++) write_lanes(g, stream, at + (m + i) * g->ldc + n + j, r[i], lanes);
+        int64_t lanes = min64(cols - j, V_LANES), lines = g->turned ? lanes : rows, length = g->turned ? rows : lanes;
+        int64_t line = g->turned ? n + j : m, first = g->turned ? m : n + j; /* as C lies */
+        int along = g->bias && !g->bias_rows == !g->turned, across = g->bias && !along;
+        v16 r[16], bias = along ? v_loadn_typed(g->bias, g->bias_type, first, length) : v_zero();
+        V_SIXTEEN(TAKE)
+        if (g->turned) v_transpose_rows(r, rows);
+        for (int64_t i = 0; i < lines; i++) {
+            v16 x = along ? v_add(r[i], bias) : r[i];
+            if (across) x = v_add(x, v_set1(s_load_typed(g->bias, g->bias_type, line + i)));
+            write_lanes(g, stream, b * g->c_step + (line + i) * g->ldc + first, x, length);
         }
     }
 }
