@@ -9,6 +9,8 @@ const paper_section paper_sections[] = {
     {"4.4", "Compositions", "several learned words work in one sentence, an object in a style well, two objects side by side often not.",
      plan_compositions, show_compositions},
     {"4.5", "Bias reduction", "a new word for a biased one, learned from a small diverse set, gives a fairer picture.", plan_bias, show_bias},
+    {"4.6", "Downstream applications", "a word works in tools that know nothing of it: Blended latent diffusion, the model unchanged.", plan_blending,
+     show_blending},
     {"4.7", "Curation", "the best of 16 candidates was chosen by hand; CLIP could do it.", plan_curation, show_curation},
     {"5.2", "Setups", "extended latent spaces, regularisation, learning rates, human captions and two references, in CLIP's space.", plan_setups,
      show_setups},
@@ -16,5 +18,7 @@ const paper_section paper_sections[] = {
      "setups lie on a curve that the learning rate travels along; one vector lies on the better side of it, captions behind it.", plan_setups,
      show_tradeoff},
     {"B", "Number of pictures", "about five are best; more cost editability for little likeness.", plan_sizes, show_sizes},
+    {"2", "Related work", "inversion of generators gives a picture back, low-pass conditioning its layout; neither gives a word.", plan_related, show_related},
+    {"6", "Speed", "two hours a concept are a limitation; encoders, and fewer steps, are what to look for.", plan_speed, show_speed},
 };
 const int paper_nsections = sizeof paper_sections / sizeof *paper_sections;

@@ -10,7 +10,7 @@
 #include "tools/paper/unit.h"
 #include "tools/pictures.h"
 
-enum { PAPER_CONCEPTS = 32, PAPER_HELD_OUT = 5, PAPER_SECTIONS = 32 };
+enum { PAPER_CONCEPTS = 32, PAPER_HELD_OUT = 5, PAPER_SECTIONS = 32, PAPER_SENTENCES = 16, PAPER_PARAMS = 4 };
 
 /* What is learned: a folder of testdata/world/concepts, and for some objects more pictures in testdata/world/more. */
 typedef struct paper_concept {
@@ -88,7 +88,8 @@ typedef enum {
     WORD_LEARNED,
     WORD_INITIALIZER, /* the coarse word that learning starts from */
     WORD_BRIEF, WORD_CAPTION, /* a person's description in its place */
-    WORD_NONE         /* the sentence without it */
+    WORD_NONE,        /* the sentence without it */
+    WORD_CLIP         /* tuned in CLIP's space alone (PALAVRA) */
 } word_source;
 
 /* A way to a word for a concept: section 5.2. Zero means the default. */
@@ -98,8 +99,12 @@ typedef struct paper_setup {
     int64_t vectors;
     double rate;       /* at the start; it falls to 0 along a cosine. Default 1e-2 */
     double reg_weight; /* of the squared distance to the initial vector */
+    bool official;     /* that distance by the published code's formula */
     int pictures;      /* the first so many. Default: those of concepts/ */
-    bool full_only;    /* left out of a quick run */
+    bool progressive;  /* a second vector from two fifths of the steps on, a third from four fifths */
+    bool per_image;    /* a token of its own for each picture, beside the word */
+    bool dvar;         /* a constant rate and twice the steps, of which DVAR (nn/dvar.h) stops when it sees fit */
+    bool untimely;     /* the same steps and rate without DVAR */
 } paper_setup;
 
 /* What stands in a sentence: a learned word, or a text. */
@@ -108,10 +113,29 @@ typedef struct paper_word {
     const char *text;
 } paper_word;
 paper_word paper_learn(paper *p, const paper_setup *s, int concept);
+/* How many steps a word took, in a report. */
+int paper_steps_taken(const paper *p, paper_word w, int64_t *steps, tn_err *err);
 
 /* ---- pictures ---- */
 
-/* `n` pictures of a sentence, whose i-th "{}" is the i-th word. Picture i has the noise of seed + i. */
+/* Ways to pictures other than from noise (methods.h). */
+typedef struct paper_method paper_method;
+
+typedef struct paper_request {
+    const char *const *sentence; /* the k-th "{}" of each is the k-th word */
+    int nsentences;
+    const paper_word *words;
+    int nwords;
+    int64_t n;       /* pictures of each sentence, picture i with the noise of seed + i */
+    double guidance; /* 0: the default, 4 */
+    int64_t steps;   /* 0: the run's */
+    const paper_method *method; /* NULL: from noise */
+    double param[PAPER_PARAMS]; /* of the method */
+    const char *goal;           /* a sentence more, for methods that want one */
+    paper_range source;         /* pictures that it begins with; n 0: none */
+} paper_request;
+int paper_make_samples(paper *p, const paper_request *r);
+/* `n` pictures of one sentence, from noise. */
 int paper_samples(paper *p, const char *sentence, const paper_word *words, int nwords, int64_t n);
 /* The pictures of a unit of samples: n of them, which the caller frees. */
 int paper_load_samples(const paper *p, int unit, nn_image **out, int *n, tn_err *err);
@@ -128,9 +152,13 @@ typedef struct paper_scores {
 } paper_scores;
 
 /* A "{}" in a text is taken out, as in the definition of editability. */
+int paper_score_some(paper *p, int samples, int from, int n, const paper_range *sets, int nsets, const char *const *texts, int ntexts);
+/* Of all pictures of a unit. */
 int paper_score(paper *p, int samples, const paper_range *sets, int nsets, const char *const *texts, int ntexts);
 /* The same of a concept's own pictures; in a set of the same concept each is compared with the others only. */
 int paper_score_pictures(paper *p, paper_range of, const paper_range *sets, int nsets, const char *const *texts, int ntexts);
+/* PSNR of picture i of a unit and picture i of a range, in dB, as set 0 of scores. */
+int paper_psnr(paper *p, int samples, paper_range r);
 /* The result, in a report. */
 const paper_scores *paper_result(const paper *p, int unit);
 

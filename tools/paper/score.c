@@ -2,6 +2,7 @@
  * picture, so that means, intervals and pairings can be made of them later. */
 #include "tools/paper/paper.h"
 
+#include "nn/fit/latent_fit.h"
 #include "tensor/io/sys.h"
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,8 @@
 enum { SETS = 8, TEXTS = 20 };
 
 typedef struct score_spec {
-    int samples; /* the unit whose pictures are judged; -1: those of `of` */
+    int samples; /* the unit whose pictures first .. first + count are judged; -1: those of `of` */
+    int first, count; /* count 0: all */
     paper_range of, set[SETS];
     int nsets, ntexts;
     const char *text[TEXTS];
@@ -27,12 +29,15 @@ static int see_range(paper *p, paper_range r, float **features, tn_err *err) {
     return bad;
 }
 
-static int see_samples(paper *p, int samples, float **features, int *n, tn_err *err) {
+static int see_samples(paper *p, const score_spec *s, float **features, int *n, tn_err *err) {
     nn_image *image;
-    if (paper_load_samples(p, samples, &image, n, err)) return -1;
+    int all;
+    if (paper_load_samples(p, s->samples, &image, &all, err)) return -1;
+    *n = s->count ? s->count : all;
+    TN_REQUIRE(s->first + *n <= all);
     *features = malloc((size_t)(*n * p->judge.width) * sizeof **features);
-    int bad = *features ? clip_see(&p->c, &p->judge, image, *n, *features, err) : tn_fail(err, TN_ENOMEM, "out of memory for pictures");
-    for (int i = 0; i < *n; i++) nn_image_free(&image[i]);
+    int bad = *features ? clip_see(&p->c, &p->judge, image + s->first, *n, *features, err) : tn_fail(err, TN_ENOMEM, "out of memory for pictures");
+    for (int i = 0; i < all; i++) nn_image_free(&image[i]);
     free(image);
     return bad;
 }
@@ -101,13 +106,43 @@ static int score_all(paper *p, const score_spec *s, const float *features, int n
 static int make(paper *p, const unit *u, const char *path, tn_err *err) {
     const score_spec *s = u->spec;
     float *features = NULL;
-    int n = s->of.n, r = s->samples >= 0 ? see_samples(p, s->samples, &features, &n, err) : see_range(p, s->of, &features, err);
+    int n = s->of.n, r = s->samples >= 0 ? see_samples(p, s, &features, &n, err) : see_range(p, s->of, &features, err);
     tn_jw w;
     tn_jw_init(&w, 0);
     if (!r) r = score_all(p, s, features, n, &w, err);
     char *text = tn_jw_take(&w);
     if (!r) r = text ? tn_write_atomic(path, text, strlen(text), err) : tn_fail(err, TN_ENOMEM, "out of memory");
     free(text), free(features);
+    return r;
+}
+
+/* ---- PSNR ---- */
+
+typedef struct psnr_spec {
+    int samples;
+    paper_range of;
+} psnr_spec;
+
+/* In the form of scores: one set. Equal pictures, infinitely many dB, count as 100. */
+static int make_psnr(paper *p, const unit *u, const char *path, tn_err *err) {
+    const psnr_spec *s = u->spec;
+    nn_image *image;
+    int n;
+    tn_jw w;
+    if (paper_load_samples(p, s->samples, &image, &n, err)) return -1;
+    tn_jw_init(&w, 0);
+    tn_jw_open(&w, NULL, '{'), open_array(&w, "sets"), open_array(&w, NULL);
+    for (int i = 0; i < n; i++) {
+        double x = nn_psnr(&image[i], paper_picture(p, s->of.concept, s->of.first + i % s->of.n));
+        tn_jw_number(&w, NULL, x < 100.0 ? x : 100.0);
+        nn_image_free(&image[i]);
+    }
+    free(image);
+    tn_jw_close(&w, ']'), tn_jw_close(&w, ']'), open_array(&w, "texts"), tn_jw_close(&w, ']');
+    open_array(&w, "texts_of_mean"), tn_jw_close(&w, ']'), tn_jw_close(&w, '}');
+    char *json = tn_jw_take(&w);
+    int r = json ? tn_write_atomic(path, json, strlen(json), err) : tn_fail(err, TN_ENOMEM, "out of memory");
+    free(json);
     return r;
 }
 
@@ -129,22 +164,21 @@ static bool read_numbers(const tn_jval *v, int rows, int n, double *out) {
     return true;
 }
 
-static int load(paper *p, unit *u, const char *path, tn_err *err) {
-    const score_spec *s = u->spec;
-    (void)p;
+/* *u->result: n pictures' scores in nsets sets and for ntexts texts. */
+static int load_scores(unit *u, int nsets, int ntexts, const char *path, tn_err *err) {
     tn_json *doc;
     if (tn_json_load(path, 0, &doc, err)) return -1;
     const tn_jval *root = tn_json_root(doc), *sets = tn_json_get(root, "sets"), *texts = tn_json_get(root, "texts");
     const tn_jval *first = sets && sets->child ? sets->child : texts ? texts->child : NULL;
     size_t n = first && first->type == TN_JSON_ARRAY && first->length < 100000 ? first->length : 0;
-    size_t total = n * (size_t)(s->nsets + s->ntexts) + (size_t)s->ntexts;
+    size_t total = n * (size_t)(nsets + ntexts) + (size_t)ntexts;
     paper_scores *r = malloc(sizeof *r + total * sizeof(double));
     int bad = r ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for scores");
     if (r) {
-        *r = (paper_scores){.n = (int)n, .nsets = s->nsets, .ntexts = s->ntexts};
-        r->set = r->store, r->text = r->set + n * (size_t)s->nsets, r->of_mean = r->text + n * (size_t)s->ntexts;
-        if (!n || !read_numbers(sets, s->nsets, (int)n, r->set) || !read_numbers(texts, s->ntexts, (int)n, r->text) ||
-            !read_numbers(tn_json_get(root, "texts_of_mean"), s->ntexts, 0, r->of_mean)) {
+        *r = (paper_scores){.n = (int)n, .nsets = nsets, .ntexts = ntexts};
+        r->set = r->store, r->text = r->set + n * (size_t)nsets, r->of_mean = r->text + n * (size_t)ntexts;
+        if (!n || !read_numbers(sets, nsets, (int)n, r->set) || !read_numbers(texts, ntexts, (int)n, r->text) ||
+            !read_numbers(tn_json_get(root, "texts_of_mean"), ntexts, 0, r->of_mean)) {
             bad = tn_fail(err, TN_EINPUT, "%s: not the scores that it should hold (remove it)", path);
         }
     }
@@ -154,6 +188,18 @@ static int load(paper *p, unit *u, const char *path, tn_err *err) {
     return bad;
 }
 
+static int load(paper *p, unit *u, const char *path, tn_err *err) {
+    const score_spec *s = u->spec;
+    (void)p;
+    return load_scores(u, s->nsets, s->ntexts, path, err);
+}
+
+static int load_psnr(paper *p, unit *u, const char *path, tn_err *err) {
+    (void)p;
+    return load_scores(u, 1, 0, path, err);
+}
+
+static const unit_kind psnr_kind = {"psnr", ".json", make_psnr, load_psnr};
 static const unit_kind score_kind = {"score", ".json", make, load};
 
 /* ---- asking for them ---- */
@@ -166,6 +212,7 @@ static int ask(paper *p, score_spec *s, const paper_range *sets, int nsets, cons
     unit_recipe(p, &w, &score_kind);
     tn_jw_string(&w, "clip", p->clip_sha);
     if (s->samples < 0) paper_hash(p, s->of, hash), tn_jw_string(&w, "pictures_sha256", hash);
+    if (s->count) tn_jw_int(&w, "first", s->first), tn_jw_int(&w, "count", s->count);
     open_array(&w, "sets");
     for (int i = 0; i < nsets; i++) {
         s->set[i] = sets[i];
@@ -183,8 +230,22 @@ int paper_score(paper *p, int samples, const paper_range *sets, int nsets, const
     return ask(p, &(score_spec){.samples = samples}, sets, nsets, texts, ntexts);
 }
 
+int paper_score_some(paper *p, int samples, int from, int n, const paper_range *sets, int nsets, const char *const *texts, int ntexts) {
+    return ask(p, &(score_spec){.samples = samples, .first = from, .count = n}, sets, nsets, texts, ntexts);
+}
+
 int paper_score_pictures(paper *p, paper_range of, const paper_range *sets, int nsets, const char *const *texts, int ntexts) {
     return ask(p, &(score_spec){.samples = -1, .of = of}, sets, nsets, texts, ntexts);
+}
+
+int paper_psnr(paper *p, int samples, paper_range r) {
+    psnr_spec s = {samples, r};
+    char hash[65];
+    tn_jw w;
+    unit_recipe(p, &w, &psnr_kind);
+    paper_hash(p, r, hash);
+    tn_jw_string(&w, "pictures_sha256", hash);
+    return unit_add(p, &w, &psnr_kind, &s, sizeof s, &s.samples, 1, 0, 0);
 }
 
 const paper_scores *paper_result(const paper *p, int number) {

@@ -11,7 +11,10 @@ enum {
     SETUP_ONE,
     SETUP_TWO,
     SETUP_THREE,
+    SETUP_PROGRESSIVE,
+    SETUP_PER_IMAGE,
     SETUP_REGULARISED,
+    SETUP_OFFICIAL,
     SETUP_SLOWEST, /* four rates, SETUP_ONE between the last two */
     SETUP_SLOW,
     SETUP_FAST,
@@ -47,6 +50,9 @@ void plan_bias(paper *p), show_bias(paper *p, doc *d);
 void plan_setups(paper *p), show_setups(paper *p, doc *d);
 void show_tradeoff(paper *p, doc *d);
 void plan_sizes(paper *p), show_sizes(paper *p, doc *d);
+void plan_blending(paper *p), show_blending(paper *p, doc *d);
+void plan_related(paper *p), show_related(paper *p, doc *d);
+void plan_speed(paper *p), show_speed(paper *p, doc *d);
 
 /* What claims ask of them. Shares are over all samples of all pairs. */
 typedef struct compositions {

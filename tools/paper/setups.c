@@ -8,7 +8,10 @@ const paper_setup paper_setups[SETUPS] = {
     [SETUP_ONE] = {.name = "one", .label = "one vector"},
     [SETUP_TWO] = {.name = "two", .label = "two vectors", .vectors = 2},
     [SETUP_THREE] = {.name = "three", .label = "three vectors", .vectors = 3},
+    [SETUP_PROGRESSIVE] = {.name = "progressive", .label = "progressive", .vectors = 3, .progressive = true},
+    [SETUP_PER_IMAGE] = {.name = "per-image", .label = "per-image tokens", .per_image = true},
     [SETUP_REGULARISED] = {.name = "regularised", .label = "regularised", .reg_weight = 2e-3},
+    [SETUP_OFFICIAL] = {.name = "regularised-official", .label = "two, regularised (code)", .vectors = 2, .reg_weight = 2e-3, .official = true},
     [SETUP_SLOWEST] = {.name = "rate-2e-4", .label = "rate 2e-4", .rate = 2e-4},
     [SETUP_SLOW] = {.name = "rate-2e-3", .label = "rate 2e-3", .rate = 2e-3},
     [SETUP_FAST] = {.name = "rate-4e-2", .label = "rate 4e-2", .rate = 4e-2},
@@ -43,16 +46,13 @@ void show_setups(paper *p, doc *d) {
     measure_pictures(p, &s);
     row(d, "image only", &s);
     doc_table_end(d);
-    const char *name = p->concept[p->object[0]].name;
-    static const char *const title = "The same noise for every setup";
-    doc_strip(d, title, "\"a photo of a ...\", one column a setup, one row an object.", SETUPS);
+    doc_strip(d, "The same noise for every setup", "\"a photo of a ...\", one column a setup, one row an object.", SETUPS);
     for (int k = 0; k < p->nobjects && k < 4; k++) {
         for (int i = 0; i < SETUPS; i++) {
             doc_samples(d, measure_units(p, &paper_setups[i], p->object[k]).plain, 0, 1, k == 3 || k == p->nobjects - 1 ? paper_setups[i].label : NULL);
         }
     }
     doc_strip_end(d);
-    (void)name;
 }
 
 void show_tradeoff(paper *p, doc *d) {

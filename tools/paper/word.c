@@ -1,39 +1,67 @@
 /* A word learned from a concept's pictures: one unit, a file as `oneword train` writes it. */
 #include "tools/paper/paper.h"
 
-#include "tools/embedding.h"
+#include "tensor/io/safetensors.h"
+#include "tensor/io/sys.h"
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* The settings of `train --preset quick`, which found all words of the bundled world (tests/README.md). */
 static const double RATE = 1e-2;
 static const tn_adamw_config adamw = {0.9, 0.999, 1e-8, 1e-2};
 
+/* DVAR: the threshold of its paper; the window, 310 steps of 6100 there, as a share of the steps of a word here. */
+static const double STOP_WINDOW = 0.2, STOP_THRESHOLD = 0.15;
+
 typedef struct word_spec {
     paper_range range;
-    int64_t vectors;
-    double rate, reg_weight;
+    paper_setup setup; /* defaults filled in */
 } word_spec;
 
 static nn_train_config settings(const paper *p, const word_spec *s) {
     const paper_concept *c = &p->concept[s->range.concept];
-    return (nn_train_config){.placeholder = {c->token}, .initializer = {c->initializer}, .nplaceholders = 1, .num_vectors = s->vectors,
-                             .resolution = gen_native_size(p->model), .rules = NN_RULES_HF, .batch = 1, .accumulate = 1,
-                             .steps = p->size.train_steps,
-                             .lr = {.kind = NN_LR_COSINE, .base = s->rate, .total = p->size.train_steps}, .adam = adamw,
-                             .reg_weight = s->reg_weight, .reg_kind = NN_REG_L2, .seed = (uint64_t)p->size.seed};
+    const paper_setup *u = &s->setup;
+    bool constant = u->dvar || u->untimely;
+    int64_t steps = constant ? 2 * p->size.train_steps : p->size.train_steps;
+    nn_train_config cfg = {.placeholder = {c->token}, .initializer = {c->initializer}, .nplaceholders = 1, .num_vectors = u->vectors,
+                           .resolution = gen_native_size(p->model), .rules = NN_RULES_HF, .batch = 1, .accumulate = 1, .steps = steps,
+                           .lr = {.kind = constant ? NN_LR_CONSTANT : NN_LR_COSINE, .base = u->rate, .total = steps}, .adam = adamw, .reg_weight = u->reg_weight,
+                           .reg_kind = u->official ? NN_REG_OFFICIAL : NN_REG_L2, .seed = (uint64_t)p->size.seed,
+                           .per_image_share = u->per_image ? 1.0 : 0.0};
+    for (int i = 1; u->progressive && i < u->vectors; i++) { /* the paper: after 2000 and 4000 of 5000 steps */
+        cfg.switch_at[cfg.nswitches++] = 2 * i * steps / 5 > i ? 2 * i * steps / 5 : i;
+    }
+    if (u->dvar) {
+        int64_t window = (int64_t)(STOP_WINDOW * (double)p->size.train_steps);
+        cfg.stop_window = window > 2 ? window : 2, cfg.stop_threshold = STOP_THRESHOLD;
+    }
+    return cfg;
 }
 
-static int learn(paper *p, const nn_train_config *cfg, const nn_templates *t, const nn_image *images, int n, const char *path,
-                 tn_err *err) {
+/* As `train` writes it, with the number of steps among the file's metadata. */
+static int write_word(const char *path, const char *token, const float *v, int64_t n, int64_t dim, int64_t steps, tn_err *err) {
+    char number[24];
+    int64_t shape[] = {n, dim};
+    tn_st_writer *w = tn_st_writer_new();
+    if (!w) return tn_fail(err, TN_ENOMEM, "%s: out of memory", path);
+    snprintf(number, sizeof number, "%lld", (long long)steps);
+    tn_st_add_meta(w, "format", "pt"), tn_st_add_meta(w, "steps", number);
+    tn_st_add(w, token, TN_ST_F32, 2, shape, v);
+    int r = tn_st_write(w, path, err);
+    tn_st_writer_free(w);
+    return r;
+}
+
+static int learn(paper *p, const nn_train_config *cfg, const nn_templates *t, const nn_image *images, int n, const char *path, tn_err *err) {
     nn_train *run;
     nn_train_step step;
-    emb_words words = {0};
     if (nn_train_open(&p->c, p->model, cfg, t, images, n, NULL, NULL, &run, err)) return -1;
     int r = 0;
-    while (!r && nn_train_steps_done(run) < cfg->steps) r = nn_train_advance(run, &p->c, &step, err);
-    if (!r) r = emb_append(&words, cfg->placeholder[0], cfg->num_vectors, nn_train_word(run)->dim, nn_train_vectors(run, 0), err);
-    if (!r) r = emb_write(path, &words, err);
-    emb_free(&words);
+    while (!r && !nn_train_finished(run)) r = nn_train_advance(run, &p->c, &step, err);
+    if (!r) {
+        r = write_word(path, cfg->placeholder[0], nn_train_vectors(run, 0), cfg->num_vectors, nn_train_word(run)->dim, nn_train_steps_done(run), err);
+    }
     nn_train_free(run);
     nn_tokenizer_take_back(p->model->tokenizer, p->vocabulary);
     return r;
@@ -55,24 +83,36 @@ static const unit_kind word_kind = {"word", ".safetensors", make, NULL};
 
 static int learned(paper *p, const paper_setup *setup, int concept) {
     const paper_concept *c = &p->concept[concept];
-    int n = setup->pictures ? setup->pictures : c->pics.n;
-    word_spec s = {.range = {concept, 0, n}, .vectors = setup->vectors ? setup->vectors : 1, .rate = setup->rate > 0.0 ? setup->rate : RATE,
-                   .reg_weight = setup->reg_weight};
+    word_spec s = {.range = {concept, 0, setup->pictures ? setup->pictures : c->pics.n}, .setup = *setup};
+    if (!setup->vectors) s.setup.vectors = 1;
+    if (!(setup->rate > 0.0)) s.setup.rate = RATE;
     nn_train_config cfg = settings(p, &s);
     const nn_templates *t = c->style ? &p->style_templates : &p->object_templates;
     tn_jw w;
     char hash[65];
     unit_recipe(p, &w, &word_kind);
     paper_hash(p, s.range, hash);
-    tn_jw_string(&w, "concept", c->name), tn_jw_int(&w, "pictures", n), tn_jw_string(&w, "pictures_sha256", hash);
-    tn_jw_string(&w, "placeholder", c->token), tn_jw_string(&w, "initializer", c->initializer), tn_jw_int(&w, "num_vectors", s.vectors);
-    tn_jw_int(&w, "steps", cfg.steps), tn_jw_int(&w, "batch", cfg.batch), tn_jw_number(&w, "learning_rate", s.rate);
-    tn_jw_string(&w, "lr_scheduler", "cosine"), tn_jw_number(&w, "weight_decay", cfg.adam.weight_decay);
-    tn_jw_number(&w, "reg_weight", s.reg_weight), tn_jw_int(&w, "seed", p->size.seed);
+    tn_jw_string(&w, "concept", c->name), tn_jw_int(&w, "pictures", s.range.n), tn_jw_string(&w, "pictures_sha256", hash);
+    tn_jw_string(&w, "placeholder", c->token), tn_jw_string(&w, "initializer", c->initializer), tn_jw_int(&w, "num_vectors", cfg.num_vectors);
+    tn_jw_int(&w, "steps", cfg.steps), tn_jw_int(&w, "batch", cfg.batch), tn_jw_number(&w, "learning_rate", cfg.lr.base);
+    tn_jw_string(&w, "lr_scheduler", cfg.lr.kind == NN_LR_COSINE ? "cosine" : "constant"), tn_jw_number(&w, "weight_decay", cfg.adam.weight_decay);
+    tn_jw_number(&w, "reg_weight", cfg.reg_weight), tn_jw_bool(&w, "reg_official", cfg.reg_kind == NN_REG_OFFICIAL);
+    tn_jw_bool(&w, "progressive", s.setup.progressive), tn_jw_number(&w, "per_image_share", cfg.per_image_share);
+    tn_jw_int(&w, "stop_window", cfg.stop_window), tn_jw_number(&w, "stop_threshold", cfg.stop_threshold), tn_jw_int(&w, "seed", p->size.seed);
     tn_jw_open(&w, "templates", '[');
     for (int i = 0; i < t->n; i++) tn_jw_string(&w, NULL, t->line[i]);
     tn_jw_close(&w, ']');
     return unit_add(p, &w, &word_kind, &s, sizeof s, NULL, 0, cfg.steps, 0);
+}
+
+int paper_steps_taken(const paper *p, paper_word word, int64_t *steps, tn_err *err) {
+    char path[4096];
+    tn_st *st;
+    if (tn_st_open(unit_path(p, &p->plan.unit[word.unit], path), TN_MAP_COPY, &st, err)) return -1;
+    const char *meta = tn_st_meta(st, "steps");
+    int r = meta && tn_parse_int64(meta, strlen(meta), steps) ? 0 : tn_fail(err, TN_EINPUT, "%s: no number of steps (remove it)", path);
+    tn_st_close(st);
+    return r;
 }
 
 paper_word paper_learn(paper *p, const paper_setup *s, int concept) {
@@ -82,6 +122,7 @@ paper_word paper_learn(paper *p, const paper_setup *s, int concept) {
     case WORD_INITIALIZER: return (paper_word){-1, c->initializer};
     case WORD_BRIEF: return (paper_word){-1, c->brief};
     case WORD_CAPTION: return (paper_word){-1, c->caption};
+    case WORD_CLIP: /* not a way yet */
     case WORD_NONE: break;
     }
     return (paper_word){-1, ""};
