@@ -17,7 +17,7 @@ static int blended(paper *p, int i, paper_range *source, int *samples) {
     paper_range sets[2] = {paper_all(p, p->object[i]), paper_all(p, other)};
     *source = sets[1];
     *samples = paper_make_samples(p, &(paper_request){.sentence = &sentence, .nsentences = 1, .words = &w, .nwords = 1, .n = edits(p),
-                                                      .method = &method_blend, .param = {MARGIN, SHRINK}, .source = sets[1]});
+                                                      .method = &method_blend, .param = {MARGIN, p->size.steps > SHRINK ? SHRINK : 0}, .source = sets[1]});
     return paper_score(p, *samples, sets, 2, NULL, 0);
 }
 
