@@ -97,7 +97,7 @@ $(B)/tests/test_stats: LIBS := $(B)/liboneword.a $(LIBS)
 $(B)/tests/test_stats: $(B)/obj/tools/stats.o
 
 $(B)/tests/test_edit: LIBS := $(B)/liboneword.a $(LIBS)
-$(B)/tests/test_edit: $(B)/obj/tools/generate.o
+$(B)/tests/test_edit: $(addprefix $(B)/obj/tools/,generate.o rank.o clip_score.o clip_cache.o)
 
 # What the shell tests make their files with.
 $(B)/tests/forge: $(B)/obj/tests/forge.o $(B)/liboneword.a

@@ -42,7 +42,8 @@ check "a white mask" edit --mask "$T/white.pgm" --mask-shrink 2 -o "$T/a.ppm"
 same "a white mask changes all" "$T/plain.ppm" "$T/a.ppm"
 check "a black mask, inverted" edit --mask "$T/black.pgm" --invert-mask -o "$T/a.ppm"
 same "what is black changes" "$T/plain.ppm" "$T/a.ppm"
-check "strength 0" edit --strength 0 -o "$T/a.ppm"
+good "strength 0" edit -q --model $M -i $P -p cat --strength 0 -o "$T/a.ppm"
+says "a warning that nothing is done" 'warning: no step is left'
 check "encoded" "$O" encode --model $M $P -o "$T/z.safetensors" && check "decoded" "$O" decode --model $M "$T/z.safetensors" -o "$T/b.ppm"
 same "strength 0 is the autoencoder" "$T/a.ppm" "$T/b.ppm"
 check "N = 1" edit --low-pass 1 -o "$T/a.ppm"
@@ -62,6 +63,8 @@ set -- --mask "$T/half.pgm" --mask-shrink 1 --low-pass 2 --low-pass-until 2 --ba
 check "all at once" edit "$@" --threads 1 -o "$T/all.png"
 check "two threads" edit "$@" --threads 2 -o "$T/b.png"
 same "threads do not change a byte" "$T/all.png" "$T/b.png"
+check "in little memory" edit "$@" --memory low -o "$T/b.png"
+same "memory does not change a byte" "$T/all.png" "$T/b.png"
 check "from its recipe" "$O" edit -q --model $M -i $P --mask "$T/half.pgm" --from-image "$T/all.png" -o "$T/b.png"
 same "the recipe gives the same bytes" "$T/all.png" "$T/b.png"
 [ ! -s "$T/check.out" ] || [ "$(cat "$T/check.out")" = "$T/b.png" ]

@@ -1,11 +1,13 @@
 /* Edits against identities: what a mask of ones and of zeros, every strength, and the low band of N = 1 must give is
- * known to the bit; dilation against a plain loop; the fitted decoder by what it is for. On the bundled model. */
+ * known to the bit; dilation against a plain loop; the fitted decoder by what it is for. And the order of candidates. On the
+ * bundled model. */
 #include "nn/config.h"
 #include "nn/edit/low_pass.h"
 #include "nn/edit/mask.h"
 #include "nn/image/preprocess.h"
 #include "tests/test.h"
 #include "tools/generate.h"
+#include "tools/rank.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -305,6 +307,93 @@ static void test_shrinking(test_state *t) {
     close_setup(s);
 }
 
+/* What the first step begins with, and what a later one's low band is, by the equations: sqrt(abar_t) z + sqrt(1 - abar_t)
+ * noise, with the noise of torch's generator seeded with the seed, and of the one 2^31 further on. */
+static void test_levels(test_state *t) {
+    setup *s = malloc(sizeof *s);
+    nn_schedule schedule;
+    nn_sampler sampler;
+    nn_edit_run run;
+    tn_rng rng;
+    tn_err err = {0};
+    float z[2 * LATENT], noise[2 * LATENT], band[LATENT], own[LATENT], x[LATENT];
+    if (!s) abort();
+    open_setup(s);
+    s->cfg = (nn_edit_config){.steps = 10, .first = 4, .low_pass = 4, .low_pass_until = -1};
+    if (nn_edit_open(s->m, &s->cfg, &s->picture, NULL, &s->e, &err) || nn_edit_encode(&s->c, s->m, &s->e, &err) ||
+        nn_schedule_init(&schedule, &s->m->schedule, &err) || nn_sampler_init(&sampler, &schedule, 10, 0.0, 2 * LATENT, &err) ||
+        nn_edit_run_open(&run, &s->e, s->m, &schedule, &sampler, 2, 30, &s->c, &err))
+        abort();
+    tn_rng_seed(&rng, 1), tn_rng_randn(&rng, noise, 2 * LATENT), memcpy(z, noise, sizeof z);
+    nn_edit_begin(&run, z);
+    double a = (double)schedule.alphas_cumprod[(int)sampler.timesteps[4]], far = 0.0;
+    for (int i = 0; i < 2 * LATENT; i++)
+        far = fmax(far, fabs((double)z[i] - sqrt(a) * (double)s->e.latent[i % LATENT] - sqrt(1.0 - a) * (double)noise[i]));
+    CHECKF(t, far < 1e-6, "the latent of step 4 is off by %g", far);
+    memcpy(noise, z, sizeof z);
+    CHECK(t, nn_edit_before(&run, 4, z, &err) == 0);
+    CHECKF(t, memcmp(noise, z, sizeof z) == 0, "the first step's latent has no low band to exchange");
+    CHECK(t, nn_edit_before(&run, 6, z, &err) == 0);
+    a = (double)schedule.alphas_cumprod[(int)sampler.timesteps[6]];
+    for (int k = 0; k < 2; k++) {
+        tn_rng_seed(&rng, 30 + (uint64_t)k + 0x80000000u), tn_rng_randn(&rng, x, LATENT);
+        for (int i = 0; i < LATENT; i++) x[i] = (float)(sqrt(a) * (double)s->e.latent[i] + sqrt(1.0 - a) * (double)x[i]);
+        if (nn_low_pass(x, 4, 16, 16, 4, band, &err) || nn_low_pass(noise + k * LATENT, 4, 16, 16, 4, own, &err)) abort();
+        far = 0.0;
+        for (int i = 0; i < LATENT; i++)
+            far = fmax(far, fabs((double)z[k * LATENT + i] - (double)noise[k * LATENT + i] + (double)own[i] - (double)band[i]));
+        CHECKF(t, far < 1e-5, "sample %d: the low band of step 6 is off by %g", k, far);
+    }
+    nn_edit_run_free(&run), nn_sampler_free(&sampler), nn_schedule_free(&schedule);
+    close_setup(s);
+}
+
+/* ---- the order of candidates ---- */
+
+static void order(test_state *t, bool text, bool image, const int expected[4]) {
+    rank_place p[] = {{0, 0.1, 0.9, 0.0}, {1, 0.3, 0.8, 0.0}, {2, 0.3, 0.7, 0.0}, {3, 0.2, 0.9, 0.0}};
+    rank_sort(p, 4, text, image);
+    for (int i = 0; i < 4; i++) CHECKF(t, p[i].index == expected[i], "place %d: %d, expected %d", i, p[i].index, expected[i]);
+    for (int i = 1; i < 4; i++) CHECK(t, p[i - 1].score >= p[i].score);
+}
+
+/* By both, by hand: text has mean 0.225 and deviation sqrt(0.006875), image 0.825 and sqrt(0.006875): the sums of the
+ * differences are -0.05, 0.05, -0.05, 0.05, of equals the first one first. */
+static void test_order(test_state *t) {
+    order(t, true, false, (int[]){1, 2, 3, 0});
+    order(t, false, true, (int[]){0, 3, 1, 2});
+    rank_place p[] = {{0, 0.1, 0.9, 0.0}, {1, 0.3, 0.8, 0.0}, {2, 0.3, 0.7, 0.0}, {3, 0.2, 0.9, 0.0}};
+    rank_sort(p, 4, true, true);
+    CHECK(t, p[0].index + p[1].index == 4 && p[2].index + p[3].index == 2);
+    for (int i = 0; i < 4; i++) CHECK(t, fabs(fabs(p[i].score) - 0.05 / sqrt(0.006875)) < 1e-12);
+    rank_place same[] = {{0, 0.5, 0.1, 0.0}, {1, 0.5, 0.3, 0.0}, {2, 0.5, 0.3, 0.0}}; /* text tells nothing */
+    rank_sort(same, 3, true, true);
+    CHECK(t, same[0].index == 1 && same[1].index == 2 && same[2].index == 0);
+    rank_place one = {0, 0.5, 0.1, 9.0};
+    rank_sort(&one, 1, true, true);
+    CHECK(t, one.score == 0.0);
+}
+
+static void sentence(test_state *t, const char *prompt, const char *expected) {
+    emb_word w[] = {{.token = (char[]){"<a>"}}, {.token = (char[]){"*"}}};
+    emb_words words = {w, 2};
+    char *out = NULL;
+    tn_err err = {0};
+    int bad = rank_sentence(prompt, &words, &out, &err);
+    CHECKF(t, expected ? !bad && strcmp(out, expected) == 0 : bad && err.code == TN_EUSAGE && !out, "\"%s\": \"%s\"", prompt,
+           out ? out : err.msg);
+    free(out);
+}
+
+static void test_sentences(test_state *t) {
+    sentence(t, "a photo of a <a> in the style of *", "a photo of a  in the style of ");
+    sentence(t, "<a>*<a> cat", " cat");
+    sentence(t, "<<a>a>", "<a>");
+    sentence(t, "a cat", "a cat");
+    sentence(t, "<a> *", NULL);
+    sentence(t, "", NULL);
+}
+
 /* ---- the fitted decoder ---- */
 
 static void keep_loss(void *arg, int64_t step, double loss) {
@@ -406,6 +495,9 @@ void test_main(test_state *t) {
     if (test_section(t, "strengths")) test_strengths(t);
     if (test_section(t, "low band")) test_low_band(t);
     if (test_section(t, "shrinking")) test_shrinking(t);
+    if (test_section(t, "levels")) test_levels(t);
+    if (test_section(t, "order")) test_order(t);
+    if (test_section(t, "sentences")) test_sentences(t);
     if (test_section(t, "decoder")) test_decoder(t);
     if (test_section(t, "refusals")) test_refusals(t);
 }

@@ -86,6 +86,8 @@ static int remark(const make_job *j, tn_err *err) {
         opt_note(&o->common, "the model names DDPMScheduler; DDIM is used (--sampler ddpm for the other)");
     }
     if (o->eta != 0.0 && strcmp(o->sampler, "ddpm") == 0) opt_warn("--eta has no meaning with --sampler ddpm");
+    if (o->picture && o->first_step == o->steps)
+        opt_warn("no step is left to do: the picture goes through the autoencoder alone (more --strength or --steps)");
     bool guided = o->guidance != 1.0;
     if (!guided && o->negative[0]) opt_warn("--negative-prompt has no effect with --cfg-scale 1");
     return remark_prompts(j, guided, err);

@@ -82,7 +82,7 @@ int rank_sentence(const char *prompt, const emb_words *words, char **out, tn_err
     strcpy(s, prompt);
     for (int i = 0; i < words->n; i++) {
         size_t len = strlen(words->w[i].token);
-        for (char *at; (at = strstr(s, words->w[i].token));) memmove(at, at + len, strlen(at + len) + 1);
+        for (char *at = s; (at = strstr(at, words->w[i].token));) memmove(at, at + len, strlen(at + len) + 1);
     }
     if (s[strspn(s, " ")]) {
         *out = s;
