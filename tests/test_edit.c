@@ -438,6 +438,12 @@ static void test_decoder(test_state *t) {
     CHECK(t, nn_decoder_refine(&s->c, "testdata/world/model/vae", &none, image, &err) == 0);
     CHECK(t, nn_decode_latent(&s->c, s->m->vae, s->latents, 1, 16, 16, plain, &err) == 0);
     CHECKF(t, memcmp(image, plain, 3 * SIDE * SIDE * sizeof *image) == 0, "no step is not the decoder");
+    double first = 0.0; /* before the first step the foreground is as it should be */
+    for (int i = 0; i < 3 * SIDE * SIDE; i++) {
+        double d = (double)plain[i] - (double)s->e.pixels[i];
+        if (!s->e.mask[i % (SIDE * SIDE)]) first += NN_DECODER_PRESERVATION * d * d / (3.0 * SIDE * SIDE);
+    }
+    CHECKF(t, fabs(losses[0] / first - 1.0) < 1e-5, "the first loss is %g, expected %g", losses[0], first);
     free(image);
     nn_image_free(&fitted), nn_image_free(&again);
     close_setup(s);
