@@ -90,6 +90,17 @@ static int64_t id_of(const setup *s, int stage, int64_t index, int64_t picture, 
     return ids[at];
 }
 
+/* AdamW's first step: decay, and then every number by the rate, whatever the size of its gradient. */
+static void check_first_step(test_state *t, const nn_word *w, int64_t row) {
+    double lr = plain_run.lr.base, keep = 1.0 - lr * plain_run.adam.weight_decay;
+    int off = 0;
+    for (int64_t i = row * w->dim; i < (row + 1) * w->dim; i++) {
+        double moved = fabs((double)w->v[i] - keep * (double)w->initial[i]);
+        off += fabs(moved - lr) > 0.02 * lr;
+    }
+    CHECKF(t, off <= 2, "vector %d: %d numbers did not move by the rate in its first step", (int)row, off);
+}
+
 static void test_progressive(test_state *t) {
     setup s;
     nn_train_step step;
@@ -113,6 +124,7 @@ static void test_progressive(test_state *t) {
                 bool moved = memcmp(w->v + r * w->dim, w->initial + r * w->dim, row) != 0;
                 CHECKF(t, moved == (r < step.vectors), "step %d, vector %d: %s", (int)k, (int)r, moved ? "moved" : "did not move");
             }
+            if (k == 1 || k == 2) check_first_step(t, w, k);
         }
     }
     close_run(&s);
@@ -222,6 +234,18 @@ static double loss_along(setup *s, tn_tensor *p, double step, double norm) {
     return loss;
 }
 
+/* Along its gradient a parameter changes the loss by the gradient's norm. */
+static void check_gradient(test_state *t, setup *s, const char *name) {
+    const nn_param *p = nn_param_find(nn_unet_params(s->model->unet), name);
+    if (!p) p = nn_param_find(&s->model->text->weights.params, name);
+    if (!CHECKF(t, p && p->t->grad_set, "%s has no gradient", name)) return;
+    double norm = 0.0, h = 3e-2;
+    for (int64_t k = 0; k < tn_numel(p->t); k++) norm += (double)p->t->grad[k] * (double)p->t->grad[k];
+    norm = sqrt(norm);
+    double slope = (loss_along(s, p->t, h, norm) - loss_along(s, p->t, -h, norm)) / (2.0 * h);
+    CHECKF(t, fabs(slope - norm) < 0.03 * norm, "%s: gradient %g, difference %g", name, norm, slope);
+}
+
 /* Gradients of weights all over both networks against differences of the loss; a rate of zero; a rate; the model afterwards. */
 static void test_tune(test_state *t) {
     static const char *const names[] = {"conv_out.weight", "down_blocks.0.resnets.0.conv1.weight", "conv_in.bias",
@@ -234,16 +258,9 @@ static void test_tune(test_state *t) {
     nn_train_config cfg = plain_run;
     cfg.lr.base = 0.0;
     if (open_run(t, &s, &cfg) && CHECK(t, nn_tune_open(s.train, &tune, &err) == 0)) {
-        CHECK(t, nn_tune_advance(tune, &s.c, &step, &err) == 0 && step.step == 1 && step.grad_norm > 0.0);
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-            const nn_param *p = nn_param_find(nn_unet_params(s.model->unet), names[i]);
-            if (!p) p = nn_param_find(&s.model->text->weights.params, names[i]);
-            if (!CHECKF(t, p && p->t->grad_set, "%s has no gradient", names[i])) continue;
-            double norm = 0.0, h = 3e-2;
-            for (int64_t k = 0; k < tn_numel(p->t); k++) norm += (double)p->t->grad[k] * (double)p->t->grad[k];
-            norm = sqrt(norm);
-            double slope = (loss_along(&s, p->t, h, norm) - loss_along(&s, p->t, -h, norm)) / (2.0 * h);
-            CHECKF(t, fabs(slope - norm) < 0.03 * norm, "%s: gradient %g, difference %g", names[i], norm, slope);
+        for (int64_t k = 1; k <= 2; k++) {
+            CHECK(t, nn_tune_advance(tune, &s.c, &step, &err) == 0 && step.step == k && step.grad_norm > 0.0);
+            for (size_t i = 0; i < sizeof names / sizeof *names; i++) check_gradient(t, &s, names[i]);
         }
         s.cfg.lr.base = 1e-4; /* the steps that a rate of zero left out: the same loss, then a smaller one */
         double before = loss_along(&s, nn_unet_params(s.model->unet)->p[0].t, 0.0, 1.0);
