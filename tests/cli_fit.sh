@@ -33,6 +33,43 @@ bad "noise that is not written" 2 "leave out --output" invert --model $M $B0 --r
 bad "a size that does not fit" 2 "multiple of 4" invert --model $M $B0 --resolution 63
 bad "a picture that is none" 3 "" invert --model $M $W/README.md
 
+# ---- generate --latent ----
+gen() { "$O" generate -q --model $M --steps 2 --cfg-scale 1 "$@" >"$T/out" 2>"$T/err" </dev/null; }
+gen -p "a photo of a cat" --seed 8 --save-latents "$T/z" -o "$T/seed.png" && gen -p "a photo of a cat" --seed 8 --latent "$T/noise1" -o "$T/b0.png"
+result "from the noise of a picture" $?
+gen --from-image "$T/b0.png" --latent "$T/noise1" -o "$T/b1.png"
+same "its recipe gives the same file" "$T/b0.png" "$T/b1.png"
+gen --from-image "$T/b0.png" -o "$T/b2.png"
+says "without the noise it is told" "give its file with --latent"
+gen -p "a photo of a red cat" --latent "$T/noise1" -o "$T/b3.png" --no-metadata && ! cmp -s "$T/b3.png" "$T/b0.png"
+result "another prompt, the same noise" $?
+bad "more pictures than noise" 2 "holds noise for 1" generate --model $M -p "a cat" --latent "$T/noise1" --batch 2
+bad "another size" 2 "is noise for 64 x 64" generate --model $M -p "a cat" --latent "$T/noise1" --width 32
+bad "no noise" 3 "" generate --model $M -p "a cat" --latent $B0
+
+# ---- generate --clip-guidance ----
+guided() { gen -p "a photo" --seed 5 --clip $C --clip-prompt "a photo of a red car" --no-metadata "$@"; }
+gen -p "a photo" --seed 5 --no-metadata -o "$T/plain.png" && guided --clip-guidance 0 -o "$T/zero.png"
+same "zero guidance is plain sampling" "$T/plain.png" "$T/zero.png"
+for t in 1 2; do guided --clip-guidance 100 --threads $t -o "$T/g$t.png"; done
+same "guidance does not depend on threads" "$T/g1.png" "$T/g2.png"
+cmp -s "$T/plain.png" "$T/g1.png"
+result "guidance is another picture" $((1 - $?))
+mkdir -p "$T/plain" "$T/guided" && cp "$T/plain.png" "$T/plain/0.png" && cp "$T/g1.png" "$T/guided/0.png"
+good "judged without" eval -q --clip $C --samples-dir "$T/plain" --text "a photo of a red car" --json
+without=$(number mean_of_cosines)
+good "judged with" eval -q --clip $C --samples-dir "$T/guided" --text "a photo of a red car" --json
+less "guidance leads to the sentence" "$without" "$(number mean_of_cosines)"
+guided --clip-guidance 100 --cutouts 2 --batch 2 -o "$T/c%d.png" && guided --clip-guidance 100 --cutouts 2 --seed 6 -o "$T/alone.png"
+same "a guided picture does not depend on its neighbours" "$T/c1.png" "$T/alone.png"
+gen -p "a photo" --seed 5 --clip $C --clip-guidance 50 --clip-image $M0 -o "$T/i0.png" && gen --from-image "$T/i0.png" --clip $C --clip-image $M0 -o "$T/i1.png"
+same "guidance is in the recipe" "$T/i0.png" "$T/i1.png"
+gen --from-image "$T/i0.png" -o "$T/i2.png"
+says "without the CLIP it is told" "its directory with --clip"
+bad "guidance without a CLIP" 2 "clip DIR is needed" generate --model $M -p "a cat" --clip-guidance 1
+bad "a sentence for nothing" 2 "need --clip-guidance" generate --model $M -p "a cat" --clip $C --clip-prompt "a dog"
+bad "two goals" 2 "give one of them" generate --model $M -p "a cat" --clip $C --clip-guidance 1 --clip-prompt "a dog" --clip-image $M0
+
 # ---- interpolate ----
 inter() { "$O" interpolate -q --model $M --steps 2 --frames 3 "$@" >"$T/out" 2>"$T/err" </dev/null; }
 inter --from-word cat --to-word rabbit --seed 3 --cfg-scale 3 -o "$T/w%d.png" --sheet "$T/sheet.png" --json

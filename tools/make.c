@@ -42,7 +42,7 @@ static int settle(make_job *j, tn_err *err) {
     if (mem_parse(o->memory, &j->limit, err)) return -1;
     if (prompt_list_make(o->prompt, o->prompts, &j->prompts, err)) return -1;
     if (prompt_check("--negative-prompt", o->negative, err)) return -1;
-    if (make_settle_edit(j, err) || make_settle_rank(j, err) || settle_seed(o, j->count, err)) return -1;
+    if (make_settle_edit(j, err) || make_settle_guide(j, err) || make_settle_rank(j, err) || settle_seed(o, j->count, err)) return -1;
     if (out_try_pictures(o->output, j->prompts.n * j->keep, err)) return -1;
     return o->save_latents ? out_try(o->save_latents, err) : 0;
 }
@@ -58,6 +58,7 @@ static int load(make_job *j, tn_err *err) {
     }
     if (emb_register(j->model, &j->words, &j->learned, &j->nrows, err)) return -1;
     if (o->picture) return make_open_edit(j, err);
+    if (o->latent && make_open_latent(j, err)) return -1;
     if (!o->width) o->width = gen_native_size(j->model);
     if (!o->height) o->height = gen_native_size(j->model);
     return gen_check_size(j->model, o->width, o->height, err);
@@ -119,6 +120,8 @@ static gen_request request(const make_job *j, const char *prompt, int64_t first,
                      .seed = (uint64_t)(o->seed + first),
                      .count = n,
                      .edit = o->picture ? &j->edit : NULL,
+                     .noise = j->noise.z ? j->noise.z + first * j->noise.n : NULL,
+                     .clip = j->guide.clip ? &j->guide : NULL,
                      .rules = make_rules(j),
                      .residency = j->residency};
     return r;
@@ -146,7 +149,7 @@ static void announce(const make_job *j, const char *path, const char *prompt, in
     tn_jw_open(&w, NULL, '{');
     tn_jw_string(&w, "file", path), tn_jw_int(&w, "seed", seed), tn_jw_number(&w, "seconds", seconds);
     if (j->o.prompts) tn_jw_string(&w, "prompt", prompt);
-    if (j->o.clip) {
+    if (j->ranked) {
         tn_jw_int(&w, "place", k->place), tn_jw_int(&w, "of", k->of), tn_jw_number(&w, "score", place->score);
         if (j->goal.text) tn_jw_number(&w, "text", place->text);
         if (j->goal.like) tn_jw_number(&w, "image", place->image);
@@ -188,13 +191,14 @@ static int make_batch(make_job *j, int p, int64_t first, int64_t n, int64_t grou
                       tn_err *err) {
     const char *prompt = j->prompts.line[p];
     double start = tn_clock();
+    if (make_aim(j, prompt, err)) return -1;
     if (make_group(j, p, first, n, group, images, err)) return -1;
     double seconds = (tn_clock() - start) / (double)n;
     if (meta_set(&j->now.prompt, prompt, strlen(prompt), err) || make_rank(j, prompt, images, n, place, err)) return -1;
-    int64_t kept = j->o.clip ? j->keep : n;
+    int64_t kept = j->ranked ? j->keep : n;
     for (int64_t i = 0; i < kept; i++) {
-        int64_t number = j->o.clip ? i : first + i, seed = j->o.seed + first + place[i].index;
-        if (make_note_rank(j, &place[i], i, n, err) ||
+        int64_t number = j->ranked ? i : first + i, seed = j->o.seed + first + place[i].index;
+        if (make_note_rank(j, &place[i], i, n, err) || make_note_guide(j, first + place[i].index, err) ||
             keep(j, p, number, seed, seconds, &place[i], &images[place[i].index], err))
             return -1;
     }
@@ -279,7 +283,7 @@ static int encode_picture(make_job *j, tn_err *err) {
 
 static int make_all(make_job *j, tn_err *err) {
     const make_options *o = &j->o;
-    int64_t group = gen_batch(j->model, o->width, o->height), batch = o->clip || j->count < group ? j->count : group;
+    int64_t group = gen_batch(j->model, o->width, o->height), batch = j->ranked || j->count < group ? j->count : group;
     int64_t groups = (j->count + group - 1) / group * j->prompts.n;
     char text[16];
     if (plan(j, group, err) || (o->picture && encode_picture(j, err))) return -1;
@@ -291,7 +295,7 @@ static int make_all(make_job *j, tn_err *err) {
 }
 
 static int make(make_job *j, tn_err *err) {
-    if (settle(j, err) || load(j, err) || remark(j, err) || make_open_rank(j, err)) return -1;
+    if (settle(j, err) || load(j, err) || remark(j, err) || make_open_rank(j, err) || make_open_guide(j, err)) return -1;
     if ((!j->o.no_metadata || j->o.from_image) && make_write_recipe(j, err)) return -1;
     if (j->o.from_image) make_compare_recipes(j);
     return make_all(j, err);
@@ -311,6 +315,8 @@ int make_main(const opt_command *cmd, int argc, char **argv, const make_options 
         prompt_list_free(&j.prompts);
         meta_free(&j.made), meta_free(&j.now);
         free(j.learned), free(j.latents), free(j.kept), free(j.goal.text), free(j.goal.like), free(j.sentence);
+        latents_free(&j.noise);
+        free(j.aim), free(j.aim_sentence);
     }
     free(j.given);
     return r < 0 ? opt_error(&err) : 0;

@@ -16,6 +16,11 @@ typedef struct make_options {
     /* the choice among candidates */
     const char *clip, *like, *rank, *rank_text;
     int64_t candidates, keep; /* 0: batch; all */
+    /* guidance by CLIP */
+    const char *clip_prompt, *clip_image;
+    double clip_guidance; /* below 0: not given */
+    int64_t cutouts;      /* 0: the whole picture */
+    const char *latent;   /* x_T in a file: generate alone */
     /* a picture to begin with: edit alone */
     const char *picture, *mask, *background, *low_pass_space;
     double strength; /* below 0: not given */
@@ -41,10 +46,14 @@ typedef struct make_options {
     {"b,batch,num-images-per-prompt", OPT_INT, MAKE_FIELD(batch), 1, 100000, "N", "pictures of each prompt (default: 1)"},     \
     {"candidates", OPT_INT, MAKE_FIELD(candidates), 1, 100000, "N", "make so many of each prompt, keep the best, in their order; needs --clip"}, \
     {"keep", OPT_INT, MAKE_FIELD(keep), 1, 100000, "N", "how many candidates are kept (default: all)"},                         \
-    {"clip", OPT_TEXT, MAKE_FIELD(clip), 0, 0, "DIR", "CLIP directory, which ranks the pictures"},                              \
+    {"clip", OPT_TEXT, MAKE_FIELD(clip), 0, 0, "DIR", "CLIP directory, which ranks the pictures, or guides them"},              \
     {"like", OPT_TEXT, MAKE_FIELD(like), 0, 0, "DIR", "rank by likeness to the pictures of a folder"},                          \
     {"rank", OPT_TEXT, MAKE_FIELD(rank), 0, 0, "text|image|both", "rank by prompt, by --like or by both (default: by what is given)"}, \
     {"rank-text", OPT_TEXT, MAKE_FIELD(rank_text), 0, 0, "TEXT", "sentence to rank by (default: the prompt without learned words)"}, \
+    {"clip-guidance", OPT_NUMBER, MAKE_FIELD(clip_guidance), 0, 1e9, "X", "guide each step by the gradient of CLIP through the decoder, X times; needs --clip"}, \
+    {"clip-prompt", OPT_TEXT, MAKE_FIELD(clip_prompt), 0, 0, "TEXT", "sentence to guide to (default: the prompt without learned words)"}, \
+    {"clip-image", OPT_TEXT, MAKE_FIELD(clip_image), 0, 0, "FILE", "picture to guide to, in place of a sentence"},              \
+    {"cutouts", OPT_INT, MAKE_FIELD(cutouts), 0, 1024, "N", "random squares that CLIP sees at each step (default: 0, the whole picture)"}, \
     {"from-image", OPT_TEXT, MAKE_FIELD(from_image), 0, 0, "PNG", "take prompts and settings from a picture; options given win"}, \
     {"tokenizer-mode", OPT_TEXT, MAKE_FIELD(tokenizer_mode), 0, 0, "hf|openai", "rules of the tokenizer (default: hf)"},       \
     {"save-latents", OPT_TEXT, MAKE_FIELD(save_latents), 0, 0, "FILE", "also write what the decoder gets, as safetensors"},     \
@@ -55,7 +64,7 @@ typedef struct make_options {
 /* The defaults of both. */
 #define MAKE_DEFAULTS                                                                                                          \
     .output = "output.png", .sampler = "ddim", .tokenizer_mode = "hf", .steps = 20, .seed = -1, .batch = 1, .guidance = 7.5,    \
-    .strength = -1.0, .first_step = -1, .low_pass_until = -1
+    .clip_guidance = -1.0, .strength = -1.0, .first_step = -1, .low_pass_until = -1
 
 /* Runs such a command: parses argv over the defaults, makes the pictures; the exit status. */
 int make_main(const opt_command *cmd, int argc, char **argv, const make_options *defaults);

@@ -36,7 +36,7 @@ int make_settle_edit(make_job *j, tn_err *err) {
     return 0;
 }
 
-static void hash_pixels(const nn_image *image, char hex[65]) {
+void make_hash_pixels(const nn_image *image, char hex[65]) {
     tn_sha256 h;
     char size[64];
     int n = snprintf(size, sizeof size, "%" PRId64 " %" PRId64 "\n", image->width, image->height);
@@ -82,8 +82,8 @@ int make_open_edit(make_job *j, tn_err *err) {
     int bad = nn_image_load(o->picture, &picture, err) || (o->mask && nn_image_load(o->mask, &mask, err)) ? -1 : 0;
     if (!bad && nn_edit_open(j->model, &k, &picture, o->mask ? &mask : NULL, &j->edit, err))
         bad = tn_fail_in(err, "%s", o->picture);
-    if (!bad) hash_pixels(&picture, j->picture_sha256);
-    if (!bad && o->mask) hash_pixels(&mask, j->mask_sha256), bad = check_mask(j, err);
+    if (!bad) make_hash_pixels(&picture, j->picture_sha256);
+    if (!bad && o->mask) make_hash_pixels(&mask, j->mask_sha256), bad = check_mask(j, err);
     if (!bad) o->width = j->edit.cfg.width, o->height = j->edit.cfg.height;
     nn_image_free(&picture), nn_image_free(&mask);
     return bad;

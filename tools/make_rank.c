@@ -37,6 +37,7 @@ static int see_like(make_job *j, tn_err *err) {
 int make_open_rank(make_job *j, tn_err *err) {
     if (!j->o.clip) return 0;
     if (clip_open(j->o.clip, &j->judge, err) || clip_fingerprint(j->o.clip, j->clip_sha256, err)) return -1;
+    if (!j->ranked) return 0;
     j->goal.mask = j->edit.mask;
     if (j->o.like && see_like(j, err)) return -1;
     if (strcmp(j->o.rank, "image") == 0) return 0;
@@ -58,14 +59,14 @@ static int read_sentence(make_job *j, const char *prompt, tn_err *err) {
 
 int make_rank(make_job *j, const char *prompt, const nn_image *images, int64_t n, rank_place *place, tn_err *err) {
     for (int i = 0; i < n; i++) place[i] = (rank_place){.index = i};
-    if (!j->o.clip) return 0;
+    if (!j->ranked) return 0;
     if (j->goal.text && read_sentence(j, prompt, err)) return -1;
     return rank_pictures(&j->c, &j->judge, &j->goal, images, (int)n, place, err);
 }
 
 int make_note_rank(make_job *j, const rank_place *place, int64_t rank, int64_t n, tn_err *err) {
     meta_rank *k = &j->now.rank;
-    if (!j->o.clip) return 0;
+    if (!j->ranked) return 0;
     k->place = rank + 1, k->of = n, k->by_image = j->goal.like, k->text = place->text, k->image = place->image;
     memcpy(k->clip_sha256, j->clip_sha256, sizeof k->clip_sha256);
     return j->sentence ? meta_set(&k->sentence, j->sentence, strlen(j->sentence), err) : 0;

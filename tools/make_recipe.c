@@ -60,6 +60,7 @@ int make_take_recipe(make_job *j, tn_err *err) {
         !(o->eta >= 0.0 && o->eta <= 1.0)) {
         return tn_fail(err, TN_EINPUT, "%s: the settings in it are out of range", o->from_image);
     }
+    make_take_guide(j);
     return take_edit(j, err);
 }
 
@@ -146,6 +147,7 @@ void make_compare_recipes(const make_job *j) {
                  j->o.from_image, a->model ? a->model : "?", a->model_sha256, b->model, b->model_sha256);
     }
     compare_words(j);
+    make_compare_guide(j);
     if (a->edit.picture_sha256[0] && j->o.picture && strcmp(a->edit.picture_sha256, b->edit.picture_sha256) != 0)
         opt_warn("%s was made from another picture than %s: it will differ", j->o.from_image, j->o.picture);
     if (a->edit.mask_sha256[0] && j->o.mask && strcmp(a->edit.mask_sha256, b->edit.mask_sha256) != 0)

@@ -13,7 +13,7 @@ enum { MAX_FILE = 512 << 20, MAX_SETTINGS = 1 << 16 };
 
 void meta_free(meta_recipe *r) {
     for (int i = 0; i < r->nwords; i++) free(r->word[i].token);
-    free(r->word), free(r->prompt), free(r->negative), free(r->model), free(r->rank.sentence);
+    free(r->word), free(r->prompt), free(r->negative), free(r->model), free(r->rank.sentence), free(r->guide.sentence);
     *r = (meta_recipe){0};
 }
 

@@ -36,6 +36,14 @@ typedef struct meta_rank {
     char clip_sha256[65];
 } meta_rank;
 
+/* Guidance by CLIP. */
+typedef struct meta_guide {
+    double scale;
+    int64_t cutouts;
+    char *sentence;   /* what it leads to, allocated; NULL: a picture */
+    char picture_sha256[65], clip_sha256[65];
+} meta_guide;
+
 typedef struct meta_recipe {
     char *prompt, *negative; /* UTF-8, allocated; NULL: "" */
     int64_t steps, seed, width, height;
@@ -49,6 +57,9 @@ typedef struct meta_recipe {
     int nwords;
     meta_edit edit;
     meta_rank rank;
+    char latent_sha256[65]; /* of the numbers of x_T, where they were not the seed's; "" */
+    bool guided;            /* by CLIP */
+    meta_guide guide;
 } meta_recipe;
 
 void meta_free(meta_recipe *r); /* leaves it zeroed */

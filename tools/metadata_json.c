@@ -34,6 +34,15 @@ static void put_rank(tn_jw *w, const meta_rank *k) {
     tn_jw_close(w, '}');
 }
 
+static void put_guide(tn_jw *w, const meta_guide *g) {
+    tn_jw_open(w, "clip_guidance", '{');
+    tn_jw_number(w, "scale", g->scale), tn_jw_int(w, "cutouts", g->cutouts);
+    if (g->sentence) tn_jw_string(w, "sentence", g->sentence);
+    else tn_jw_string(w, "picture_sha256", g->picture_sha256);
+    tn_jw_string(w, "clip_sha256", g->clip_sha256);
+    tn_jw_close(w, '}');
+}
+
 char *meta_json(const meta_recipe *r) {
     tn_jw w;
     tn_jw_init(&w, 0);
@@ -55,6 +64,8 @@ char *meta_json(const meta_recipe *r) {
     }
     tn_jw_close(&w, ']');
     if (r->edit.picture_sha256[0]) put_edit(&w, &r->edit);
+    if (r->latent_sha256[0]) tn_jw_string(&w, "latent_sha256", r->latent_sha256);
+    if (r->guided) put_guide(&w, &r->guide);
     if (r->rank.of) put_rank(&w, &r->rank);
     tn_jw_close(&w, '}');
     return tn_jw_take(&w);
@@ -125,6 +136,20 @@ static int get_edit(const tn_jval *v, const char *name, meta_edit *e, tn_err *er
                : 0;
 }
 
+static int get_guide(const tn_jval *v, const char *name, meta_recipe *r, tn_err *err) {
+    const tn_jval *o = tn_json_get(v, "clip_guidance");
+    meta_guide *g = &r->guide;
+    if (!o) return 0;
+    if (o->type != TN_JSON_OBJECT) return misfit(name, "clip_guidance", "an object", err);
+    r->guided = true;
+    return get_number(o, "scale", name, &g->scale, err) || get_int(o, "cutouts", name, &g->cutouts, err) ||
+                   get_text(o, "sentence", name, &g->sentence, err) ||
+                   get_chars(o, "picture_sha256", name, g->picture_sha256, sizeof g->picture_sha256, err) ||
+                   get_chars(o, "clip_sha256", name, g->clip_sha256, sizeof g->clip_sha256, err)
+               ? -1
+               : 0;
+}
+
 int meta_parse_json(const char *s, const char *name, meta_recipe *r, tn_err *err) {
     tn_json *doc;
     if (tn_json_parse(s, strlen(s), 0, &doc, err)) return tn_fail_in(err, "%s: the recipe in it", name);
@@ -142,6 +167,7 @@ int meta_parse_json(const char *s, const char *name, meta_recipe *r, tn_err *err
                   ? -1
                   : 0;
     if (!bad) bad = get_edit(v, name, &r->edit, err);
+    if (!bad) bad = get_guide(v, name, r, err) || get_chars(v, "latent_sha256", name, r->latent_sha256, sizeof r->latent_sha256, err) ? -1 : 0;
     if (mode[0]) r->rules = strcmp(mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF;
     const tn_jval *list = tn_json_get(v, "embeddings");
     for (const tn_jval *e = list && list->type == TN_JSON_ARRAY ? list->child : NULL; e && !bad; e = e->next) {
