@@ -18,7 +18,8 @@ int nn_dvar_add(nn_dvar *d, double loss, tn_err *err) {
     return 0;
 }
 
-/* Two passes, in order: the losses differ in their third digit, so that a difference of squares would lose what counts. */
+/* Two passes, in order: the losses differ in their third digit, so that a difference of squares would lose what counts.
+ */
 static double variance(const double *x, int64_t n) {
     double mean = 0.0, sum = 0.0;
     for (int64_t i = 0; i < n; i++) mean += x[i];

@@ -1,7 +1,7 @@
-/* DVAR (Voronov et al. 2302.04841): when a word has been learned, the loss of one fixed batch (fixed pictures, sentences,
- * noise and timesteps) stops moving, which the loss of training, drowned in the noise of its draws, never shows. The run
- * ends when the variance of the last `window` such losses falls below a share of the variance of all of them
- * (yandex-research/DVAR early_stopping.py; for textual inversion the paper takes window 310 and .15). */
+/* DVAR (Voronov et al. 2302.04841): when a word has been learned, the loss of one fixed batch (fixed pictures,
+ * sentences, noise and timesteps) stops moving, which the loss of training, drowned in the noise of its draws, never
+ * shows. The run ends when the variance of the last `window` such losses falls below a share of the variance of all of
+ * them (yandex-research/DVAR early_stopping.py; for textual inversion the paper takes window 310 and .15). */
 #ifndef NN_DVAR_H
 #define NN_DVAR_H
 

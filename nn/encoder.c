@@ -12,7 +12,9 @@ static const float SCALE = 0.1f; /* s */
 /* ---- weights ---- */
 
 static int64_t inputs_of(const nn_encoder *e, int layer) { return layer == 0 ? e->features + e->width : e->hidden; }
-static int64_t outputs_of(const nn_encoder *e, int layer) { return layer == NN_ENCODER_LAYERS - 1 ? e->width : e->hidden; }
+static int64_t outputs_of(const nn_encoder *e, int layer) {
+    return layer == NN_ENCODER_LAYERS - 1 ? e->width : e->hidden;
+}
 
 void nn_encoder_free(nn_encoder *e) {
     free(e->memory);
@@ -71,8 +73,8 @@ static void put_direction(const double *v, int64_t n, float *out) {
 }
 
 /* One row of x: the mean of the pictures with use[i], and the kind. `sum` has room for either. */
-static void put_input(const nn_encoder *e, const float *pictures, int64_t n, const bool *use, const float *kind, double *sum,
-                      float *x) {
+static void put_input(const nn_encoder *e, const float *pictures, int64_t n, const bool *use, const float *kind,
+                      double *sum, float *x) {
     memset(sum, 0, (size_t)e->features * sizeof *sum);
     for (int64_t i = 0; i < n; i++) {
         for (int64_t k = 0; (!use || use[i]) && k < e->features; k++) sum[k] += (double)pictures[i * e->features + k];
@@ -82,7 +84,9 @@ static void put_input(const nn_encoder *e, const float *pictures, int64_t n, con
     put_direction(sum, e->width, x + e->features);
 }
 
-static size_t sum_size(const nn_encoder *e) { return (size_t)(e->features > e->width ? e->features : e->width) * sizeof(double); }
+static size_t sum_size(const nn_encoder *e) {
+    return (size_t)(e->features > e->width ? e->features : e->width) * sizeof(double);
+}
 
 int nn_encoder_apply(tn_ctx *c, const nn_encoder *e, const float *pictures, int64_t n, const float *kind, float *word,
                      tn_err *err) {
@@ -134,7 +138,8 @@ static int draw_samples(const nn_encoder *e, const nn_lessons *l, const nn_encod
 static int update(tn_ctx *c, nn_encoder *e, const nn_encoder_config *cfg, double lr, tn_err *err) {
     float *grad = e->memory + e->count;
     for (int64_t i = 0; i < e->count; i++) {
-        if (!isfinite(grad[i])) return tn_fail(err, TN_ENUMERIC, "the encoder's gradient is not finite (lower --learning-rate)");
+        if (!isfinite(grad[i]))
+            return tn_fail(err, TN_ENUMERIC, "the encoder's gradient is not finite (lower --learning-rate)");
     }
     tn_adamw(c, &cfg->adam, lr, ++e->updates, e->count, e->memory, grad, grad + e->count, grad + 2 * e->count);
     return 0;
@@ -146,8 +151,8 @@ static tn_tensor *begin(tn_ctx *c, nn_encoder *e, const nn_encoder_config *cfg, 
 }
 
 /* Loss: the mean over the numbers of |word - v|^2 / s^2 + closeness f^2. Its gradient to f, written out. */
-int nn_encoder_study(tn_ctx *c, nn_encoder *e, const nn_lessons *l, const nn_encoder_config *cfg, double lr, double *loss,
-                     tn_err *err) {
+int nn_encoder_study(tn_ctx *c, nn_encoder *e, const nn_lessons *l, const nn_encoder_config *cfg, double lr,
+                     double *loss, tn_err *err) {
     samples s;
     tn_rng g;
     int64_t n = cfg->batch * e->width;
@@ -185,17 +190,22 @@ static void free_exercise(exercise *x) {
     nn_word_free(&x->word);
 }
 
-static int draw_exercise(const nn_encoder *e, const nn_lessons *l, const nn_encoder_config *cfg, const nn_practice *p, const samples *s,
-                         tn_rng *g, exercise *x, tn_err *err) {
+static int draw_exercise(const nn_encoder *e, const nn_lessons *l, const nn_encoder_config *cfg, const nn_practice *p,
+                         const samples *s, tn_rng *g, exercise *x, tn_err *err) {
     int64_t B = cfg->batch, n = l->channels * l->side * l->side;
-    *x = (exercise){malloc((size_t)(B * p->length) * sizeof *x->ids), malloc((size_t)B * sizeof *x->timesteps),
-                    malloc((size_t)(B * n) * sizeof *x->latents), malloc((size_t)(B * n) * sizeof *x->noise), {0}};
-    if (!x->ids || !x->timesteps || !x->latents || !x->noise) return tn_fail(err, TN_ENOMEM, "out of memory for a step of the encoder");
+    *x = (exercise){malloc((size_t)(B * p->length) * sizeof *x->ids),
+                    malloc((size_t)B * sizeof *x->timesteps),
+                    malloc((size_t)(B * n) * sizeof *x->latents),
+                    malloc((size_t)(B * n) * sizeof *x->noise),
+                    {0}};
+    if (!x->ids || !x->timesteps || !x->latents || !x->noise)
+        return tn_fail(err, TN_ENOMEM, "out of memory for a step of the encoder");
     if (nn_word_init(&x->word, B, e->width, err)) return -1;
     for (int64_t b = 0; b < B; b++) {
         memcpy(x->ids + b * p->length, p->prompt, (size_t)p->length * sizeof *x->ids);
         x->ids[b * p->length + p->place] = p->model->text->cfg.vocab + b;
-        memcpy(x->latents + b * n, l->latents + (s->name[b] * l->each + s->picture[b]) * n, (size_t)n * sizeof *x->latents);
+        memcpy(x->latents + b * n, l->latents + (s->name[b] * l->each + s->picture[b]) * n,
+               (size_t)n * sizeof *x->latents);
         x->timesteps[b] = tn_rng_randint(g, p->schedule->config.num_train_timesteps);
     }
     tn_rng_randn(g, x->noise, (size_t)(B * n));
@@ -203,8 +213,8 @@ static int draw_exercise(const nn_encoder *e, const nn_lessons *l, const nn_enco
 }
 
 /* The gradient to a word is that to f divided by 1 / s; on top of it that of closeness. */
-static int descend(tn_ctx *c, nn_encoder *e, const nn_lessons *l, const nn_encoder_config *cfg, const nn_practice *p, const samples *s,
-                   exercise *x, double lr, double *loss, tn_err *err) {
+static int descend(tn_ctx *c, nn_encoder *e, const nn_lessons *l, const nn_encoder_config *cfg, const nn_practice *p,
+                   const samples *s, exercise *x, double lr, double *loss, tn_err *err) {
     int64_t n = cfg->batch * e->width;
     nn_inversion_batch b = {cfg->batch, p->length, l->side, l->side, x->ids, x->latents, x->noise, x->timesteps, NULL};
     if (tn_ctx_begin(c, true, err)) return -1;
@@ -223,8 +233,8 @@ static int descend(tn_ctx *c, nn_encoder *e, const nn_lessons *l, const nn_encod
     return tn_ctx_status(c, err) || update(c, e, cfg, lr, err) ? -1 : 0;
 }
 
-int nn_encoder_practise(tn_ctx *c, nn_encoder *e, const nn_lessons *l, const nn_encoder_config *cfg, const nn_practice *p,
-                        double lr, double *loss, tn_err *err) {
+int nn_encoder_practise(tn_ctx *c, nn_encoder *e, const nn_lessons *l, const nn_encoder_config *cfg,
+                        const nn_practice *p, double lr, double *loss, tn_err *err) {
     samples s;
     exercise x = {0};
     tn_rng g;
@@ -259,7 +269,8 @@ int nn_encoder_save(const nn_encoder *e, const char *about, const char *path, tn
 }
 
 /* One tensor of the file into a parameter of the same shape. */
-static int read_tensor(const tn_st *st, const char *path, const char *prefix, const char *what, tn_tensor *t, tn_err *err) {
+static int read_tensor(const tn_st *st, const char *path, const char *prefix, const char *what, tn_tensor *t,
+                       tn_err *err) {
     char name[40];
     snprintf(name, sizeof name, "%s%s", prefix, what);
     const tn_st_tensor *x = tn_st_find(st, name);
@@ -287,7 +298,9 @@ static int read_all(const tn_st *st, const char *path, nn_encoder *e, char **abo
         return tn_fail(err, TN_EINPUT, "%s: tensor layers.1.weight is missing or misshapen", path);
     if (lay_out(e, err)) return -1;
     for (int i = 0; i < NN_ENCODER_LAYERS; i++) {
-        if (read_tensor(st, path, names[i], "weight", &e->w[i], err) || read_tensor(st, path, names[i], "bias", &e->b[i], err)) return -1;
+        if (read_tensor(st, path, names[i], "weight", &e->w[i], err) ||
+            read_tensor(st, path, names[i], "bias", &e->b[i], err))
+            return -1;
     }
     size_t n = strlen(text) + 1;
     if (!(*about = malloc(n))) return tn_fail(err, TN_ENOMEM, "%s: out of memory", path);

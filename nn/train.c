@@ -53,7 +53,8 @@ static int prepare_batch(nn_train *t, tn_err *err) {
         return tn_fail(err, TN_ENOMEM, "out of memory for a batch");
     if (!t->cfg->stop_window) return 0;
     t->eval.ids = calloc(NN_EVAL_BATCH * L, sizeof *t->eval.ids);
-    t->eval.latents = calloc(NN_EVAL_BATCH * n, sizeof(float)), t->eval.noise = calloc(NN_EVAL_BATCH * n, sizeof(float));
+    t->eval.latents = calloc(NN_EVAL_BATCH * n, sizeof(float)),
+    t->eval.noise = calloc(NN_EVAL_BATCH * n, sizeof(float));
     if (!t->eval.ids || !t->eval.latents || !t->eval.noise)
         return tn_fail(err, TN_ENOMEM, "out of memory for the fixed batch");
     return 0;
@@ -81,8 +82,8 @@ int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_t
 
 /* ---- steps ---- */
 
-/* splitmix64 (Steele et al. 2014), folded to the 32 bits the generator takes. Two purposes share a sequence, as its even and
- * odd numbers; each pair of purposes has its own. */
+/* splitmix64 (Steele et al. 2014), folded to the 32 bits the generator takes. Two purposes share a sequence, as its
+ * even and odd numbers; each pair of purposes has its own. */
 uint64_t nn_train_seed(uint64_t seed, nn_draw purpose, uint64_t index) {
     uint64_t pair = (uint64_t)purpose / 2, odd = (uint64_t)purpose % 2;
     uint64_t z = seed + 0x5851f42d4c957f2du * pair + 0x9e3779b97f4a7c15u * (2 * index + odd + 1);
@@ -118,7 +119,8 @@ static bool vary(const nn_train *t, int64_t draw, int64_t *picture) {
 }
 
 nn_inversion_batch nn_train_batch(const nn_train *t) {
-    nn_inversion_batch b = {t->cfg->batch, t->L, t->side, t->side, t->ids, t->latents, t->noise, t->timesteps, t->texts};
+    nn_inversion_batch b = {t->cfg->batch, t->L,     t->side,      t->side, t->ids,
+                            t->latents,    t->noise, t->timesteps, t->texts};
     return b;
 }
 
@@ -151,7 +153,8 @@ static double regularise(nn_train *t) {
     const nn_train_config *cfg = t->cfg;
     double P = (double)cfg->nplaceholders, sum = 0.0;
     for (int i = 0; i < cfg->nplaceholders; i++)
-        sum += nn_inversion_regularise(&t->word, i * cfg->num_vectors, cfg->num_vectors, cfg->reg_kind, cfg->reg_weight / P);
+        sum += nn_inversion_regularise(&t->word, i * cfg->num_vectors, cfg->num_vectors, cfg->reg_kind,
+                                       cfg->reg_weight / P);
     return sum / P;
 }
 
@@ -171,7 +174,7 @@ static void update(nn_train *t, tn_ctx *c, double lr) {
 
 /* The loss of DVAR's fixed batch, with the vectors that the last step used. */
 static int eval_loss(const nn_train *t, tn_ctx *c, double *loss, tn_err *err) {
-    nn_inversion_batch b = {NN_EVAL_BATCH,  t->L,          t->side,          t->side, t->eval.ids,
+    nn_inversion_batch b = {NN_EVAL_BATCH,   t->L,          t->side,           t->side, t->eval.ids,
                             t->eval.latents, t->eval.noise, t->eval.timesteps, NULL};
     int stage = nn_train_stage(t, t->steps_done - 1);
     for (int64_t i = 0; i < NN_EVAL_BATCH; i++)
@@ -278,7 +281,9 @@ int nn_train_measure(const nn_train *t, const tn_ctx *like, int64_t checkpoint, 
     return nn_measure(&c, t->model, dry_step, (void *)(uintptr_t)t, out, err);
 }
 
-size_t nn_train_kept(const nn_train *t) { return nn_text_cache_bytes(t->model->text, t->sentences, t->nsentences, t->L); }
+size_t nn_train_kept(const nn_train *t) {
+    return nn_text_cache_bytes(t->model->text, t->sentences, t->nsentences, t->L);
+}
 
 int nn_train_probe(nn_train *t, tn_ctx *c, double *seconds, tn_err *err) {
     double start = tn_clock(), loss;

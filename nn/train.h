@@ -42,7 +42,8 @@ typedef enum {
     NN_TEMPLATES_OBJECT,   /* the 27 of the paper's appendix D */
     NN_TEMPLATES_STYLE,    /* the 19 for styles */
     NN_TEMPLATES_PAPER,    /* the 27, each with the full stop it is printed with */
-    NN_TEMPLATES_OFFICIAL, /* the 81 of the official code: the 27 as photo, illustration and depiction, 57 of them unlike */
+    NN_TEMPLATES_OFFICIAL, /* the 81 of the official code: the 27 as photo, illustration and depiction, 57 of them
+                              unlike */
 } nn_template_list;
 int nn_templates_builtin(nn_template_list which, nn_templates *t, tn_err *err);
 /* One a line; empty lines and lines that begin with '#' are skipped; "[name]" (A1111) is taken as "{}". A file without
@@ -56,9 +57,9 @@ enum { NN_MAX_PLACEHOLDERS = 16, NN_MAX_SWITCHES = 31 };
 
 /* Where a vector starts of which nothing is known. UNIFORM: [0,1), as the official code (torch.rand). */
 typedef enum { NN_NOISE_VOCABULARY, NN_NOISE_UNIFORM } nn_noise_kind;
-/* How a word of several vectors enters a sentence. WRITTEN: a token each (diffusers); a sentence that they do not fit into
- * is refused. TRUNCATED: the placeholder's one token is widened after the tokenizer, and what no longer fits, the end
- * token included, is lost (the official code). The same where there is room. */
+/* How a word of several vectors enters a sentence. WRITTEN: a token each (diffusers); a sentence that they do not fit
+ * into is refused. TRUNCATED: the placeholder's one token is widened after the tokenizer, and what no longer fits, the
+ * end token included, is lost (the official code). The same where there is room. */
 typedef enum { NN_EXPAND_WRITTEN, NN_EXPAND_TRUNCATED } nn_expansion;
 
 /* Fields left zero are the plain run: the setups are off. */
@@ -75,7 +76,7 @@ typedef struct nn_train_config {
     nn_lr lr;
     tn_adamw_config adam;
     double clip_norm, clip_value; /* 0: none */
-    double reg_weight; /* of the distance to where a placeholder started, the mean over the placeholders */
+    double reg_weight;            /* of the distance to where a placeholder started, the mean over the placeholders */
     nn_reg_kind reg_kind;
     uint64_t seed;
 
@@ -85,17 +86,18 @@ typedef struct nn_train_config {
      * get_embedding_for_clip_token returns. */
     bool initial_position;
     nn_expansion expansion;
-    /* Progressive: num_vectors - nswitches vectors at first, one more from step switch_at[i] on (counted from 0; rising).
-     * A vector that is not in use yet does not change, and its AdamW counts its own steps. */
+    /* Progressive: num_vectors - nswitches vectors at first, one more from step switch_at[i] on (counted from 0;
+     * rising). A vector that is not in use yet does not change, and its AdamW counts its own steps. */
     int nswitches;
     int64_t switch_at[NN_MAX_SWITCHES];
-    /* Per-image tokens: beside the placeholder each picture i has a token of its own, one vector "PLACEHOLDER@i", and this
-     * share of the sentences ends in " with PLACEHOLDER@i" (official code .25, paper 1). 0: none. */
+    /* Per-image tokens: beside the placeholder each picture i has a token of its own, one vector "PLACEHOLDER@i", and
+     * this share of the sentences ends in " with PLACEHOLDER@i" (official code .25, paper 1). 0: none. */
     double per_image_share;
     const char *const *captions; /* [npictures]: the sentence of each picture, in place of the templates; or NULL */
-    /* Two words learned together (personalized_compose of the official code): two placeholders, pictures 0 .. compose_from - 1
-     * show the first, the others the second. This share of the draws is of composed pictures, one of the second pasted
-     * into one of the first, under "FIRST and SECOND"; compose_pictures of them are made before training. 0: none. */
+    /* Two words learned together (personalized_compose of the official code): two placeholders, pictures 0 ..
+     * compose_from - 1 show the first, the others the second. This share of the draws is of composed pictures, one of
+     * the second pasted into one of the first, under "FIRST and SECOND"; compose_pictures of them are made before
+     * training. 0: none. */
     int compose_from;
     int64_t compose_pictures;
     double compose_share;
@@ -110,8 +112,8 @@ typedef struct nn_train nn_train;
 /* Prepares a run: adds the placeholders to the model's tokenizer, sets the initial vectors, encodes every sentence, and
  * passes every picture (and its mirror image) through the encoder once; with pictures NULL that is left to
  * nn_train_encode. `progress` may be NULL. *cfg and the model must outlive the run. TN_EUSAGE: a placeholder
- * that is a word already, an initialiser that is unknown, setups that exclude each other; and whatever pictures bring. A run that could not be opened
- * leaves no placeholder in the tokenizer. */
+ * that is a word already, an initialiser that is unknown, setups that exclude each other; and whatever pictures bring.
+ * A run that could not be opened leaves no placeholder in the tokenizer. */
 int nn_train_open(tn_ctx *c, nn_model *m, const nn_train_config *cfg, const nn_templates *t, const nn_image *pictures,
                   int npictures, void (*progress)(void *arg, int done, int total), void *arg, nn_train **out,
                   tn_err *err);
@@ -123,7 +125,7 @@ void nn_train_free(nn_train *t);
 typedef struct nn_train_step {
     int64_t step; /* steps done, this one included */
     double loss, reg, lr, grad_norm;
-    int64_t vectors;           /* of each placeholder, in use */
+    int64_t vectors;            /* of each placeholder, in use */
     double eval_loss, variance; /* DVAR: of the fixed batch, and the ratio of variances (1 before the window is full) */
 } nn_train_step;
 /* One optimiser step (accumulate micro-steps). */
@@ -146,7 +148,8 @@ int nn_train_probe(nn_train *t, tn_ctx *c, double *seconds, tn_err *err);
 /* The vectors of placeholder i: [num_vectors, width], of which the first nn_train_in_use have been learned. */
 const float *nn_train_vectors(const nn_train *t, int i);
 int64_t nn_train_in_use(const nn_train *t);
-/* Per-image tokens: the name of picture i's (valid until nn_train_free) and its vector [width]; NULL where there are none. */
+/* Per-image tokens: the name of picture i's (valid until nn_train_free) and its vector [width]; NULL where there are
+ * none. */
 const char *nn_train_image_token(const nn_train *t, int i);
 const float *nn_train_image_vector(const nn_train *t, int i);
 /* A composed picture as the run uses it, 0 .. compose_pictures - 1, resolution x resolution. */

@@ -17,13 +17,13 @@ struct nn_train {
     nn_word word;
     int64_t steps_done;
 
-    /* Sentences. Those of one group are drawn from alike; which group is a picture's: nn_train_group. With per-image tokens
-     * sentence nbase + i is sentence i with the token of picture 0, for which the drawn picture's is put. */
-    int64_t L;           /* tokens of a sentence */
+    /* Sentences. Those of one group are drawn from alike; which group is a picture's: nn_train_group. With per-image
+     * tokens sentence nbase + i is sentence i with the token of picture 0, for which the drawn picture's is put. */
+    int64_t L;             /* tokens of a sentence */
     int nbase, nsentences; /* nsentences: nbase, or twice as many */
-    int64_t *sentences;  /* [nswitches + 1, nsentences, L] ids: by how many vectors have been added */
-    char **image_token;  /* [npictures], or NULL */
-    int64_t image_row;   /* the first row of per-image tokens */
+    int64_t *sentences;    /* [nswitches + 1, nsentences, L] ids: by how many vectors have been added */
+    char **image_token;    /* [npictures], or NULL */
+    int64_t image_row;     /* the first row of per-image tokens */
 
     /* Pictures, and behind them the composed ones. */
     int npictures;

@@ -43,8 +43,8 @@ static void paste(const nn_image *part, int64_t left, int64_t top, nn_image *ont
     }
 }
 
-/* Width and height of the box are uniform between a quarter and a half of the picture (personalized_compose of the official
- * code); it lies anywhere inside. */
+/* Width and height of the box are uniform between a quarter and a half of the picture (personalized_compose of the
+ * official code); it lies anywhere inside. */
 int nn_train_composed(const nn_train *t, const nn_image *pictures, int64_t k, nn_image *out, tn_err *err) {
     const nn_train_config *cfg = t->cfg;
     int64_t S = cfg->resolution, from = cfg->compose_from;

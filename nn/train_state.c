@@ -46,17 +46,18 @@ static int describe(const nn_train *t, char *out, size_t cap) {
     const nn_train_config *c = t->cfg;
     size_t n = 0;
     append(out, cap, &n,
-                     "seed=%" PRIu64 " batch=%" PRId64 " accumulate=%" PRId64 " vectors=%" PRId64
-                     " placeholders=%d resolution=%" PRId64
-                     " flip=%d posterior_mean=%d conv=%d adam=%a,%a,%a,%a clip=%a,%a reg=%a,%d lr=%d,%a,%" PRId64 ",%" PRId64,
-                     c->seed, c->batch, c->accumulate, c->num_vectors, c->nplaceholders, c->resolution, c->flip,
-                     c->posterior_mean, (int)t->conv, c->adam.beta1, c->adam.beta2, c->adam.eps, c->adam.weight_decay, c->clip_norm,
-                     c->clip_value, c->reg_weight, (int)c->reg_kind, (int)c->lr.kind, c->lr.base, c->lr.warmup,
-                     c->lr.kind == NN_LR_LINEAR || c->lr.kind == NN_LR_COSINE ? c->lr.total : 0);
+           "seed=%" PRIu64 " batch=%" PRId64 " accumulate=%" PRId64 " vectors=%" PRId64
+           " placeholders=%d resolution=%" PRId64
+           " flip=%d posterior_mean=%d conv=%d adam=%a,%a,%a,%a clip=%a,%a reg=%a,%d lr=%d,%a,%" PRId64 ",%" PRId64,
+           c->seed, c->batch, c->accumulate, c->num_vectors, c->nplaceholders, c->resolution, c->flip,
+           c->posterior_mean, (int)t->conv, c->adam.beta1, c->adam.beta2, c->adam.eps, c->adam.weight_decay,
+           c->clip_norm, c->clip_value, c->reg_weight, (int)c->reg_kind, (int)c->lr.kind, c->lr.base, c->lr.warmup,
+           c->lr.kind == NN_LR_LINEAR || c->lr.kind == NN_LR_COSINE ? c->lr.total : 0);
     for (int i = 0; i < c->lr.pieces; i++) append(out, cap, &n, " %a:%" PRId64, c->lr.rate[i], c->lr.until[i]);
     for (int i = 0; i < c->nswitches; i++) append(out, cap, &n, " vector_at=%" PRId64, c->switch_at[i]);
     if (c->per_image_share > 0.0) append(out, cap, &n, " per_image=%a", c->per_image_share);
-    if (c->compose_from) append(out, cap, &n, " compose=%d,%" PRId64 ",%a", c->compose_from, c->compose_pictures, c->compose_share);
+    if (c->compose_from)
+        append(out, cap, &n, " compose=%d,%" PRId64 ",%a", c->compose_from, c->compose_pictures, c->compose_share);
     if (c->stop_window) append(out, cap, &n, " stop=%" PRId64 ",%a", c->stop_window, c->stop_threshold);
     return n < cap ? 0 : -1;
 }
@@ -133,8 +134,7 @@ int nn_train_load(nn_train *t, const char *fingerprint, const char *path, tn_err
             check_meta(st, path, "model", fingerprint, "made with another model", err) ||
             check_meta(st, path, "data", t->data_hash, "made with other pictures, sentences or initial vectors", err) ||
             read_rows(t, st, path, "vectors", w.v, err) || read_rows(t, st, path, "first_moment", w.m, err) ||
-            read_rows(t, st, path, "second_moment", w.s, err) ||
-            read_losses(t, st, path, counters[0], &losses, err);
+            read_rows(t, st, path, "second_moment", w.s, err) || read_losses(t, st, path, counters[0], &losses, err);
     if (!r) {
         memcpy(t->word.v, w.v, 3 * (size_t)(w.rows * w.dim) * sizeof(float)); /* v, m, s lie one after the other */
         t->steps_done = counters[0], t->word.updates = counters[1];

@@ -49,7 +49,8 @@ static int rows_of_text(const nn_train *t, const tn_kernels *k, const char *text
         return -1;
     int64_t n = tokens.n_real - 2;
     int r = 0;
-    if (n < 1) r = tn_fail(err, TN_EUSAGE, "initializer token \"%s\" is empty", text);
+    if (n < 1)
+        r = tn_fail(err, TN_EUSAGE, "initializer token \"%s\" is empty", text);
     else if (n > V && V > 1)
         r = tn_fail(err, TN_EUSAGE,
                     "initializer \"%s\" has %" PRId64 " tokens for %" PRId64 " vectors (give --num-vectors %" PRId64
@@ -62,8 +63,10 @@ static int rows_of_text(const nn_train *t, const tn_kernels *k, const char *text
                     text, n, n);
     for (int64_t i = 0; !r && i < V; i++) {
         int64_t id = tokens.ids[1 + i * n / V];
-        if (id >= m->token.shape[0]) r = tn_fail(err, TN_EUSAGE, "initializer \"%s\" is a placeholder itself", text);
-        else table_row(&m->token, k, id, out + i * C);
+        if (id >= m->token.shape[0])
+            r = tn_fail(err, TN_EUSAGE, "initializer \"%s\" is a placeholder itself", text);
+        else
+            table_row(&m->token, k, id, out + i * C);
         if (r || !cfg->initial_position) continue;
         table_row(&m->position, k, 0, t->word.grad); /* not in use yet */
         for (int64_t j = 0; j < C; j++) out[i * C + j] += t->word.grad[j];
@@ -91,7 +94,8 @@ static int add_image_tokens(nn_train *t, tn_err *err) {
     if (!t->image_token) return tn_fail(err, TN_ENOMEM, "out of memory for the pictures' tokens");
     for (int i = 0; i < t->npictures; i++) {
         int32_t first;
-        if (!(t->image_token[i] = malloc(size))) return tn_fail(err, TN_ENOMEM, "out of memory for the pictures' tokens");
+        if (!(t->image_token[i] = malloc(size)))
+            return tn_fail(err, TN_ENOMEM, "out of memory for the pictures' tokens");
         snprintf(t->image_token[i], size, "%s@%d", placeholder, i);
         if (nn_tokenizer_add(t->model->tokenizer, t->image_token[i], 1, &first, err)) return -1;
     }
@@ -121,16 +125,22 @@ int nn_train_prepare_word(nn_train *t, const tn_kernels *k, tn_err *err) {
 
 /* ---- sentences ---- */
 
-/* "{}" becomes `name`; a sentence without "{}" is taken as it is (it may name the word itself). */
+/* "{}" becomes `name`; a sentence without "{}" is taken as it is (it may name the word itself). `end` comes behind it,
+ * but before a full stop. */
 static char *fill_template(const char *line, const char *name, const char *end) {
-    size_t used = strlen(name);
-    char *out = malloc(strlen(line) * (used + 1) + strlen(end) + 1), *o = out;
+    size_t used = strlen(name), len = strlen(line);
+    bool stop = len > 0 && line[len - 1] == '.';
+    char *out = malloc(len * (used + 1) + strlen(end) + 1), *o = out;
     if (!out) return NULL;
-    for (const char *p = line; *p;) {
-        if (p[0] == '{' && p[1] == '}') memcpy(o, name, used), o += used, p += 2;
-        else *o++ = *p++;
+    for (const char *p = line; p < line + len - stop;) {
+        if (p[0] == '{' && p[1] == '}') {
+            memcpy(o, name, used), o += used, p += 2;
+        } else {
+            *o++ = *p++;
+        }
     }
     strcpy(o, end);
+    if (stop) strcat(o, ".");
     return out;
 }
 
@@ -140,7 +150,8 @@ static int name_of_group(const nn_train_config *cfg, int group, char *out, size_
     size_t used = 0;
     out[0] = '\0';
     for (int i = composed && group < 2 ? group : 0; i < (composed && group < 2 ? group + 1 : cfg->nplaceholders); i++) {
-        int n = snprintf(out + used, size - used, "%s%s", used == 0 ? "" : composed ? " and " : " ", cfg->placeholder[i]);
+        const char *between = used == 0 ? "" : composed ? " and " : " ";
+        int n = snprintf(out + used, size - used, "%s%s", between, cfg->placeholder[i]);
         if (n < 0 || (size_t)n >= size - used) return tn_fail(err, TN_EUSAGE, "the placeholders are too long");
         used += (size_t)n;
     }

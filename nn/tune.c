@@ -20,7 +20,7 @@ struct nn_tune {
     nn_train *run;
     slot *slots;
     int nslots;
-    float *memory; /* of all slots */
+    float *memory;          /* of all slots */
     int64_t steps, updates; /* done; of those, with a rate above 0 */
 };
 
@@ -72,7 +72,8 @@ int nn_tune_measure(nn_train *run, const tn_ctx *like, int64_t checkpoint, nn_ne
 void nn_tune_free(nn_tune *t) {
     if (!t) return;
     want_gradients(t->run->model, false, NULL);
-    for (int i = 0; i < t->nslots; i++) t->slots[i].t->data = t->slots[i].data, t->slots[i].t->dtype = t->slots[i].dtype;
+    for (int i = 0; i < t->nslots; i++)
+        t->slots[i].t->data = t->slots[i].data, t->slots[i].t->dtype = t->slots[i].dtype;
     free(t->slots), free(t->memory);
     free(t);
 }
@@ -111,8 +112,8 @@ int nn_tune_open(nn_train *run, nn_tune **out, tn_err *err) {
 
 /* ---- steps ---- */
 
-/* AdamW on every weight that a gradient came to; the norm of all gradients. A rate of zero is no update: AdamW would leave
- * every number as it is, but not the sign of each zero. */
+/* AdamW on every weight that a gradient came to; the norm of all gradients. A rate of zero is no update: AdamW would
+ * leave every number as it is, but not the sign of each zero. */
 static double update(nn_tune *t, tn_ctx *c, double lr) {
     double squares = 0.0;
     t->updates += lr > 0.0;
@@ -135,13 +136,15 @@ int nn_tune_advance(nn_tune *t, tn_ctx *c, nn_train_step *out, tn_err *err) {
     for (int64_t i = 0; i < cfg->accumulate; i++) {
         nn_inversion_batch b = nn_train_draw(run, c->k, t->steps * cfg->accumulate + i);
         b.texts = NULL;
-        if (nn_inversion_gradient(c, run->model, &run->schedule, &run->word, &b, 1.0f / (float)cfg->accumulate, true, &loss, err))
+        if (nn_inversion_gradient(c, run->model, &run->schedule, &run->word, &b, 1.0f / (float)cfg->accumulate, true,
+                                  &loss, err))
             return tn_fail_in(err, "step %" PRId64, out->step);
         sum += loss;
     }
     out->loss = sum / (double)cfg->accumulate;
     out->grad_norm = update(t, c, out->lr);
-    if (!isfinite(out->grad_norm)) return tn_fail(err, TN_ENUMERIC, "step %" PRId64 ": the gradient is not finite", out->step);
+    if (!isfinite(out->grad_norm))
+        return tn_fail(err, TN_ENUMERIC, "step %" PRId64 ": the gradient is not finite", out->step);
     t->steps++;
     return 0;
 }

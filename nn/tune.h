@@ -1,9 +1,9 @@
-/* Pivotal tuning (Roich et al. 2106.05744; appendix B of Gal et al. 2208.01618): the word is fixed, and text encoder and UNet
- * learn around it, with the loss, the pictures and the sentences that the word was learned with. The official code
- * (rinongal/textual_inversion, v1-finetune_unfrozen.yaml) takes AdamW at 1e-7 on all of their weights.
+/* Pivotal tuning (Roich et al. 2106.05744; appendix B of Gal et al. 2208.01618): the word is fixed, and text encoder
+ * and UNet learn around it, with the loss, the pictures and the sentences that the word was learned with. The official
+ * code (rinongal/textual_inversion, v1-finetune_unfrozen.yaml) takes AdamW at 1e-7 on all of their weights.
  *
- * The run is an nn_train whose placeholders start from the word (`initial`) and which is never advanced: its settings (lr,
- * adam, batch, accumulate, steps, seed) and draws are used. */
+ * The run is an nn_train whose placeholders start from the word (`initial`) and which is never advanced: its settings
+ * (lr, adam, batch, accumulate, steps, seed) and draws are used. */
 #ifndef NN_TUNE_H
 #define NN_TUNE_H
 
@@ -16,12 +16,13 @@ size_t nn_tune_bytes(const nn_model *m);
 /* What a step takes besides, by a dry run. The run may still be without pictures. */
 int nn_tune_measure(nn_train *run, const tn_ctx *like, int64_t checkpoint, nn_need *out, tn_err *err);
 
-/* From now on the weights of run's text encoder and UNet are F32 copies that learn, until nn_tune_free gives the model its
- * own ones back. `run` has been encoded. TN_ENOMEM. */
+/* From now on the weights of run's text encoder and UNet are F32 copies that learn, until nn_tune_free gives the model
+ * its own ones back. `run` has been encoded. TN_ENOMEM. */
 int nn_tune_open(nn_train *run, nn_tune **out, tn_err *err);
 void nn_tune_free(nn_tune *t); /* NULL is fine; before the run and the model are freed */
 
-/* One optimiser step; out->step, loss, lr and grad_norm are filled. TN_ENUMERIC where the loss or a weight is not finite. */
+/* One optimiser step; out->step, loss, lr and grad_norm are filled. TN_ENUMERIC where the loss or a weight is not
+ * finite. */
 int nn_tune_advance(nn_tune *t, tn_ctx *c, nn_train_step *out, tn_err *err);
 
 #endif

@@ -165,7 +165,8 @@ static void test_truncated(test_state *t) {
 static void test_per_image(test_state *t) {
     setup s;
     nn_train_config cfg = plain_run;
-    cfg.per_image_share = 1.0, cfg.noise_kind = NN_NOISE_UNIFORM;
+    const char *const captions[] = {"a photo of a {}", "a photo of a {}."};
+    cfg.per_image_share = 1.0, cfg.noise_kind = NN_NOISE_UNIFORM, cfg.captions = captions;
     if (open_run(t, &s, &cfg)) {
         const nn_train *r = s.train;
         int64_t vocab = s.model->text->cfg.vocab;
@@ -173,6 +174,9 @@ static void test_per_image(test_state *t) {
         for (int64_t p = 0; p < PICTURES; p++) /* "... <new> with <new>@p" */
             CHECK(t, id_of(&s, 0, r->nbase, p, 5) == vocab && id_of(&s, 0, r->nbase, p, 7) == vocab + 1 + p);
         CHECK(t, id_of(&s, 0, 0, 1, 5) == vocab); /* without it */
+        int64_t plain[100], stopped[100]; /* a full stop stays at the end: ids 9 and on of "... <new>@1." */
+        nn_train_sentence(r, 0, r->nbase - 1, 1, plain), nn_train_sentence(r, 0, r->nsentences - 1, 1, stopped);
+        CHECK(t, stopped[7] == vocab + 2 && stopped[8] == plain[6] && plain[6] != plain[7]);
         const float *v = nn_train_image_vector(r, 0);
         bool inside = true;
         for (int64_t i = 0; i < 2 * r->word.dim; i++) inside = inside && v[i] >= 0.0f && v[i] < 1.0f;

@@ -30,8 +30,8 @@ static int take_line(const char *path, int number, const char *line, size_t len,
     size_t skip = 0, shown = strcspn(line, ":\t\n");
     int i = picture_of(line, len, p, &skip);
     if (i < 0)
-        return tn_fail(err, TN_EINPUT, "%s, line %d: no picture \"%.*s\" in the folder (expected NAME.png: SENTENCE)", path,
-                       number, (int)(shown < 80 ? shown : 80), line);
+        return tn_fail(err, TN_EINPUT, "%s, line %d: no picture \"%.*s\" in the folder (expected NAME.png: SENTENCE)",
+                       path, number, (int)(shown < 80 ? shown : 80), line);
     if (out->line[i]) return tn_fail(err, TN_EINPUT, "%s, line %d: a second caption for %s", path, number, p->name[i]);
     if (skip == len) return tn_fail(err, TN_EINPUT, "%s, line %d: an empty caption", path, number);
     if (!(out->line[i] = malloc(len - skip + 1))) return tn_fail(err, TN_ENOMEM, "%s: out of memory", path);

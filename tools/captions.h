@@ -1,5 +1,5 @@
-/* Sentences of pictures, in a file: "NAME: SENTENCE" a line, NAME a file of the folder; empty lines and lines that begin
- * with '#' are passed over. */
+/* Sentences of pictures, in a file: "NAME: SENTENCE" a line, NAME a file of the folder; empty lines and lines that
+ * begin with '#' are passed over. */
 #ifndef TOOLS_CAPTIONS_H
 #define TOOLS_CAPTIONS_H
 
@@ -10,8 +10,8 @@ typedef struct captions {
     int n;
 } captions;
 
-/* Each of the first `needed` pictures must have a sentence, and there may be none without a picture: TN_EINPUT with the line
- * or the picture. */
+/* Each of the first `needed` pictures must have a sentence, and there may be none without a picture: TN_EINPUT with the
+ * line or the picture. */
 int captions_load(const char *path, const pictures *p, int needed, captions *out, tn_err *err);
 void captions_free(captions *c);
 

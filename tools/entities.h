@@ -1,5 +1,5 @@
-/* What an encoder learns from: names that a model knows as words, each for one identity, and pictures of them, which the model
- * makes itself. Kept of the pictures are their latents, and what CLIP sees of them. */
+/* What an encoder learns from: names that a model knows as words, each for one identity, and pictures of them, which
+ * the model makes itself. Kept of the pictures are their latents, and what CLIP sees of them. */
 #ifndef TOOLS_ENTITIES_H
 #define TOOLS_ENTITIES_H
 
@@ -28,7 +28,8 @@ typedef struct sightings {
     int64_t channels, side;
 } sightings;
 /* Fills the arrays of *s, which the caller frees also after a failure: what the file holds, made by the same models and
- * settings (else TN_EINPUT), and what it lacks, which is made and written as it comes, so that a run that was killed goes on. */
+ * settings (else TN_EINPUT), and what it lacks, which is made and written as it comes, so that a run that was killed
+ * goes on. */
 int entities_see(const entities *e, tn_ctx *c, nn_model *m, const clip_judge *clip, const char *clip_dir, sightings *s,
                  const opt_common *o, tn_err *err);
 
