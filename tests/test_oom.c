@@ -154,6 +154,27 @@ static int generate(void *arg, tn_err *err) {
     return result;
 }
 
+/* With a mask, a low band in pixels and a fitted decoder: everything that an edit may be. */
+static int edit(void *arg, tn_err *err) {
+    studio *s = arg;
+    tn_ctx c;
+    nn_edit e;
+    nn_image out = {0};
+    float latent[4 * SIDE * SIDE];
+    nn_edit_config cfg = {.width = SIDE, .height = SIDE, .steps = 1, .invert = true, .shrink = 1, .low_pass = 2, .low_pass_pixels = true,
+                          .low_pass_until = -1, .background = NN_BACKGROUND_DECODER, .decoder_steps = 1};
+    gen_request r = {.prompt = "a", .steps = 1, .guidance = 1.0, .seed = 1, .count = 1, .edit = &e, .latents = latent};
+    tn_ctx_init(&c, NULL, 1);
+    int result = nn_edit_open(s->model, &cfg, &s->picture, &s->picture, &e, err);
+    if (!result) result = nn_edit_encode(&c, s->model, &e, err);
+    if (!result) result = gen_pictures(&c, s->model, &r, &out, err);
+    if (!result) result = nn_edit_fit(&c, s->model, &e, latent, &out, NULL, NULL, err);
+    nn_image_free(&out);
+    nn_edit_free(&e);
+    tn_ctx_free(&c);
+    return result;
+}
+
 static void test_studio(test_state *t) {
     tn_err err = {0};
     studio s = {.cfg = {.placeholder = {"<new>"}, .nplaceholders = 1, .num_vectors = 2, .resolution = SIDE, .flip = true, .batch = 1,
@@ -172,6 +193,7 @@ static void test_studio(test_state *t) {
         if (test_section(t, "learning checkpointed")) every_allocation(t, "learning checkpointed", learn, &s);
         s.templates.n = 27;
         if (test_section(t, "generating")) every_allocation(t, "generating", generate, &s);
+        if (test_section(t, "editing")) every_allocation(t, "editing", edit, &s);
     }
     nn_image_free(&s.picture);
     nn_templates_free(&s.templates);
