@@ -19,11 +19,11 @@ static const opt_row rows[] = {
     {"dry-run", OPT_FLAG, AT(dry_run), 0, 0, NULL, "print the plan and stop"},
     {"shard", OPT_TEXT, AT(shard), 0, 0, "I/N", "make only part I (1 to N) of the units, and no report"},
     {"merge", OPT_FLAG, AT(merge), 0, 0, NULL, "the arguments are folders of shards: compare, gather, write the report"},
-    {"objects", OPT_INT, AT(objects), 0, 13, "N", "objects to learn (default 13, quick: 6)"},
+    {"objects", OPT_INT, AT(objects), 0, 13, "N", "objects to learn (default 13, quick: 5)"},
     {"styles", OPT_INT, AT(styles), 0, 4, "N", "styles to learn (default 4)"},
     {"max-train-steps", OPT_INT, AT(train_steps), 1, 1000000, "N", "steps of each word (default 800, quick: 400)"},
     {"samples,n", OPT_INT, AT(samples), 1, 512, "N", "pictures of a word by which likeness is judged (default 64, quick: 16)"},
-    {"edit-samples", OPT_INT, AT(edit_samples), 1, 512, "N", "pictures of each sentence by which editability is judged (default 16, quick: 2)"},
+    {"edit-samples", OPT_INT, AT(edit_samples), 1, 512, "N", "pictures of each sentence by which editability is judged (default 32, quick: 2)"},
     {"steps", OPT_INT, AT(steps), 1, 1000, "N", "steps of sampling (default 25)"},
     {"seed,S", OPT_INT, AT(seed), 0, 4e9, "N", "seed of everything random (default 0)"},
     OPT_COMMON(settings, p.common),
@@ -33,7 +33,7 @@ enum { NROWS = sizeof rows / sizeof *rows };
 static int run(int argc, char **argv);
 const opt_command cmd_paper = {
     "paper", "every experiment of the paper on the bundled world, as one report", "paper [SECTION...] [-o DIR] [options]\n       oneword paper --merge DIR... -o DIR",
-    "Sections: 4.1 4.2 4.3 4.4 4.5 4.6 4.7 5.2 5.3 B 2 6 (default: all).\n"
+    "Sections: 4.1 4.2 4.2b 4.3 4.4 4.5 4.6 4.7 5.2 5.3 A B 2 6 (default: all).\n"
     "Every word learned, set of samples and score is a file of its own in DIR/units: a run that was stopped goes on, a second one\n"
     "finds all done. Shards need no order and may share DIR; the last run, without --shard, makes what is missing and the report.\n\n"
     "example, two processes at once:\n"
@@ -46,9 +46,9 @@ static int64_t given(int64_t value, int64_t otherwise) { return value >= 0 ? val
 
 static void choose_sizes(settings *s) {
     bool q = s->quick;
-    s->p.size = (paper_size){.objects = given(s->objects, q ? 6 : 13), .styles = given(s->styles, 4), .quick = q,
+    s->p.size = (paper_size){.objects = given(s->objects, q ? 5 : 13), .styles = given(s->styles, 4), .quick = q,
                              .train_steps = given(s->train_steps, q ? 400 : 800), .samples = given(s->samples, q ? 16 : 64),
-                             .edit_samples = given(s->edit_samples, q ? 2 : 16), .steps = given(s->steps, 25), .seed = given(s->seed, 0)};
+                             .edit_samples = given(s->edit_samples, q ? 2 : 32), .steps = given(s->steps, 25), .seed = given(s->seed, 0)};
 }
 
 static int choose_shard(settings *s, tn_err *err) {

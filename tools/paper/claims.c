@@ -171,6 +171,30 @@ static verdict two_objects_fail(paper *p, char *t, size_t cap) {
     return above(d, 0.0);
 }
 
+static verdict baselines_fall_behind(paper *p, char *t, size_t cap) {
+    baselines b;
+    baselines_measure(p, &b);
+    say(t, cap, "likeness, learned word - CLIP-guided:", likeness(&b.word, &b.guided)), say(t, cap, "obedience:", obedience(&b.word, &b.guided));
+    say(t, cap, "likeness, learned word - latent by CLIP:", likeness(&b.word, &b.latent)), say(t, cap, "obedience:", obedience(&b.word, &b.latent));
+    return both(both(above(likeness(&b.word, &b.guided), 0.0), above(obedience(&b.word, &b.guided), 0.0)),
+                both(above(likeness(&b.word, &b.latent), 0.0), above(obedience(&b.word, &b.latent), 0.0)));
+}
+
+static verdict palavra_falls_behind(paper *p, char *t, size_t cap) {
+    series one = of(p, SETUP_ONE), clip = of(p, SETUP_PALAVRA);
+    say(t, cap, "reconstruction, learned word - tuned in CLIP:", likeness(&one, &clip)), say(t, cap, "editability:", obedience(&one, &clip));
+    return above(likeness(&one, &clip), 0.0);
+}
+
+static verdict guidance_breaks_inversion(paper *p, char *t, size_t cap) {
+    series plain, guided;
+    inversion_measure(p, &plain, &guided);
+    estimate d = likeness(&plain, &guided);
+    say(t, cap, "PSNR of the round trip in dB, guidance 1:", stat_mean(plain.reconstruction, plain.n));
+    say(t, cap, "guidance 4 and 7.5:", stat_mean(guided.reconstruction, guided.n)), say(t, cap, "difference:", d);
+    return above(d, 0.0);
+}
+
 const paper_claim paper_claims[] = {
     {"5.3", "A learned word is nearer to the pictures than the word it started from", learns, "The word was not learned: too few steps."},
     {"5.3", "One vector reconstructs about as well as two or three", single_word_reconstructs,
@@ -189,6 +213,12 @@ const paper_claim paper_claims[] = {
     {"5.3", "The references bracket all setups: pictures in likeness, the bare prompt in editability", references_bracket,
      "The bare prompt lets the model draw any object, some of which hide the scene or lie outside what the judge knows; and a word that is overfitted "
      "to its pictures can be nearer to their mean than they are to each other."},
+    {"5.3", "A word tuned in CLIP's space alone (PALAVRA) falls behind in likeness", palavra_falls_behind,
+     "The judge's space is the one that the word was tuned in, and a linear map carries most of it over: both encoders learned the same small vocabulary."},
+    {"4.2b", "Baselines by CLIP's gradient fall behind in likeness and in obedience", baselines_fall_behind,
+     "They begin with a picture of the object and keep most of it, background included, which CLIP's likeness rewards; and CLIP judges what it has itself guided."},
+    {"A", "Guidance breaks DDIM inversion", guidance_breaks_inversion,
+     "The prediction of a small model on small pictures changes slowly enough along the way."},
     {"B", "More than about five pictures buy little", few_pictures_suffice,
      "Further pictures show the object on further backgrounds, so that less of the background is learned as part of the word."},
     {"4.4", "A learned object in a learned style works", object_in_style_works,

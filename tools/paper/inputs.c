@@ -45,6 +45,31 @@ static const char *string_of(paper *p, const tn_jval *v, const char *key) {
     return s && s->type == TN_JSON_STRING ? paper_text(p, "%.200s", s->string) : NULL;
 }
 
+const nn_image *paper_picture(const paper *p, int concept, int i) {
+    const paper_concept *c = &p->concept[concept];
+    TN_REQUIRE(i >= 0 && i < c->pics.n + c->more.n);
+    return i < c->pics.n ? &c->pics.image[i] : &c->more.image[i - c->pics.n];
+}
+
+static void hash_range(const paper *p, paper_range r, char hex[65]) {
+    tn_sha256 h;
+    tn_sha256_init(&h);
+    for (int i = 0; i < r.n; i++) {
+        const nn_image *image = paper_picture(p, r.concept, r.first + i);
+        unsigned char size[16];
+        tn_put_le64(size, (uint64_t)image->width), tn_put_le64(size + 8, (uint64_t)image->height);
+        tn_sha256_update(&h, size, sizeof size);
+        tn_sha256_update(&h, image->rgb, (size_t)(3 * image->width * image->height));
+    }
+    tn_sha256_hex(&h, hex);
+}
+
+void paper_hash(const paper *p, paper_range r, char hex[65]) {
+    const paper_concept *c = &p->concept[r.concept];
+    if (r.first == 0 && r.n == c->pics.n) memcpy(hex, c->sha256, 65);
+    else hash_range(p, r, hex);
+}
+
 static int read_concept(paper *p, const tn_jval *v, tn_err *err) {
     char path[1200];
     const char *kind = string_of(p, v, "kind");
@@ -57,6 +82,7 @@ static int read_concept(paper *p, const tn_jval *v, tn_err *err) {
     snprintf(c->token, sizeof c->token, "<%s>", c->name);
     snprintf(path, sizeof path, "%s/concepts/%s", p->world, c->name);
     if (pictures_load(path, &c->pics, err)) return -1;
+    hash_range(p, paper_all(p, p->nconcepts - 1), c->sha256);
     snprintf(path, sizeof path, "%s/more/%s", p->world, c->name);
     return tn_is_dir(path) ? pictures_load(path, &c->more, err) : 0;
 }
@@ -94,31 +120,12 @@ int paper_concept_named(const paper *p, const char *name) {
     return -1;
 }
 
-const nn_image *paper_picture(const paper *p, int concept, int i) {
-    const paper_concept *c = &p->concept[concept];
-    TN_REQUIRE(i >= 0 && i < c->pics.n + c->more.n);
-    return i < c->pics.n ? &c->pics.image[i] : &c->more.image[i - c->pics.n];
-}
-
 paper_range paper_all(const paper *p, int concept) { return (paper_range){concept, 0, p->concept[concept].pics.n}; }
 
 paper_range paper_held_out(const paper *p, int concept) {
     const paper_concept *c = &p->concept[concept];
     int n = c->more.n > PAPER_HELD_OUT ? PAPER_HELD_OUT : 0;
     return (paper_range){concept, c->pics.n + c->more.n - n, n};
-}
-
-void paper_hash(const paper *p, paper_range r, char hex[65]) {
-    tn_sha256 h;
-    tn_sha256_init(&h);
-    for (int i = 0; i < r.n; i++) {
-        const nn_image *image = paper_picture(p, r.concept, r.first + i);
-        unsigned char size[16];
-        tn_put_le64(size, (uint64_t)image->width), tn_put_le64(size + 8, (uint64_t)image->height);
-        tn_sha256_update(&h, size, sizeof size);
-        tn_sha256_update(&h, image->rgb, (size_t)(3 * image->width * image->height));
-    }
-    tn_sha256_hex(&h, hex);
 }
 
 /* ---- all of it ---- */
@@ -132,6 +139,19 @@ static int read_arithmetic(paper *p, tn_err *err) {
     if (!r) snprintf(p->arithmetic, sizeof p->arithmetic, "%.64s", text);
     free(text);
     return r;
+}
+
+static int hash_names(paper *p, tn_err *err) {
+    char path[1200], *data;
+    size_t n;
+    tn_sha256 h;
+    snprintf(path, sizeof path, "%s/entities.txt", p->world);
+    if (tn_read_file(path, 1 << 20, &data, &n, err)) return -1;
+    tn_sha256_init(&h);
+    tn_sha256_update(&h, data, n);
+    tn_sha256_hex(&h, p->names_sha);
+    free(data);
+    return 0;
 }
 
 static int read_templates(paper *p, const char *kind, nn_templates *t, tn_err *err) {
@@ -148,7 +168,7 @@ int paper_open(paper *p, tn_err *err) {
     p->vocabulary = nn_tokenizer_get_facts(p->model->tokenizer).size;
     snprintf(path, sizeof path, "%s/clip", p->world);
     if (clip_open(path, &p->judge, err) || clip_fingerprint(path, p->clip_sha, err)) return -1;
-    return read_arithmetic(p, err) || read_templates(p, "object", &p->object_templates, err) ||
+    return read_arithmetic(p, err) || hash_names(p, err) || read_templates(p, "object", &p->object_templates, err) ||
                    read_templates(p, "style", &p->style_templates, err) || read_concepts(p, err)
                ? -1
                : 0;

@@ -3,10 +3,11 @@
 
 #include "nn/fit/latent_fit.h"
 #include "nn/image/preprocess.h"
+#include "tools/latents.h"
 #include <stdlib.h>
 #include <string.h>
 
-static const nn_image *source_of(const paper *p, const samples_spec *s, int64_t i) {
+const nn_image *samples_source(const paper *p, const samples_spec *s, int64_t i) {
     return paper_picture(p, s->r.source.concept, s->r.source.first + (int)(i % s->r.source.n));
 }
 
@@ -16,7 +17,7 @@ static const nn_image *source_of(const paper *p, const samples_spec *s, int64_t 
 static int edit_one(paper *p, const samples_spec *s, const nn_edit_config *cfg, const nn_image *mask, gen_request q, int64_t k, nn_image *out,
                     tn_err *err) {
     nn_edit edit = {0};
-    int r = nn_edit_open(p->model, cfg, source_of(p, s, k), mask, &edit, err) || nn_edit_encode(&p->c, p->model, &edit, err) ? -1 : 0;
+    int r = nn_edit_open(p->model, cfg, samples_source(p, s, k), mask, &edit, err) || nn_edit_encode(&p->c, p->model, &edit, err) ? -1 : 0;
     q.edit = &edit, q.seed += (uint64_t)k, q.count = 1;
     if (!r) r = gen_pictures(&p->c, p->model, &q, out, err);
     nn_edit_free(&edit);
@@ -50,7 +51,7 @@ static int middle(const nn_image *like, double margin, nn_image *out, tn_err *er
 static int blend(paper *p, const samples_spec *s, const float *learned, int64_t rows, nn_image *out, tn_err *err) {
     nn_edit_config cfg = {.steps = s->r.steps, .shrink = (int64_t)s->r.param[1], .background = NN_BACKGROUND_PASTE};
     nn_image mask;
-    if (middle(source_of(p, s, 0), s->r.param[0], &mask, err)) return -1;
+    if (middle(samples_source(p, s, 0), s->r.param[0], &mask, err)) return -1;
     int r = edit_all(p, s, &cfg, &mask, learned, rows, out, err);
     nn_image_free(&mask);
     return r;
@@ -66,40 +67,26 @@ const paper_method method_ilvr = {"ilvr", {"factor"}, 1.2, ilvr};
 
 /* ---- the autoencoder alone ---- */
 
-typedef struct reconstruction {
-    float *pixels, *latent; /* [3,S,S], [C,h,h] */
-    int64_t side, h;
-} reconstruction;
-
-static int encode(paper *p, const nn_image *in, reconstruction *r, tn_err *err) {
-    const nn_vae *vae = p->model->vae;
-    int64_t C = nn_vae_cfg(vae)->latent_channels, n;
-    *r = (reconstruction){.side = in->width, .h = in->width / nn_vae_factor(vae)};
-    n = C * r->h * r->h;
-    r->pixels = malloc((size_t)(3 * r->side * r->side) * sizeof(float)), r->latent = malloc((size_t)(3 * n) * sizeof(float));
-    if (!r->pixels || !r->latent) return tn_fail(err, TN_ENOMEM, "out of memory for a picture");
-    nn_image_to_signed(in, r->pixels);
-    if (nn_encode_image(&p->c, vae, r->pixels, 1, r->side, r->side, r->latent + n, err)) return -1;
-    nn_sample_posterior(vae, p->c.k, r->latent + n, NULL, r->latent, n);
-    return 0;
-}
-
 /* Through encoder, `steps` of optimisation and decoder. */
 static int reconstruct(paper *p, const nn_image *in, int64_t steps, nn_image *out, tn_err *err) {
-    reconstruction r;
-    int bad = encode(p, in, &r, err);
+    latents l = {0};
+    float *pixels = malloc((size_t)(3 * in->width * in->height) * sizeof *pixels);
     nn_latent_fit f = {.steps = steps, .lr = 0.1};
-    if (!bad && steps) bad = nn_latent_fit_image(&p->c, p->model->vae, &f, r.pixels, r.latent, r.h, r.h, err);
-    if (!bad) bad = nn_decode_latent(&p->c, p->model->vae, r.latent, 1, r.h, r.h, r.pixels, err);
-    if (!bad) bad = nn_image_from_signed(r.pixels, r.side, r.side, out, err);
-    free(r.pixels), free(r.latent);
-    return bad;
+    int r = pixels ? latents_encode(&p->c, p->model->vae, in, &l, err) : tn_fail(err, TN_ENOMEM, "out of memory for a picture");
+    if (!r && steps) {
+        nn_image_to_signed(in, pixels);
+        r = nn_latent_fit_image(&p->c, p->model->vae, &f, pixels, l.z, l.h, l.w, err);
+    }
+    if (!r) r = latents_decode(&p->c, p->model->vae, &l, 0, out, err);
+    free(pixels);
+    latents_free(&l);
+    return r;
 }
 
 static int latent_fit(paper *p, const samples_spec *s, const float *learned, int64_t rows, nn_image *out, tn_err *err) {
     (void)learned, (void)rows;
     for (int64_t i = 0; i < s->r.n; i++) {
-        if (reconstruct(p, source_of(p, s, i), (int64_t)s->r.param[0], &out[i], err)) return -1;
+        if (reconstruct(p, samples_source(p, s, i), (int64_t)s->r.param[0], &out[i], err)) return -1;
     }
     return 0;
 }

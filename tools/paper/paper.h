@@ -19,6 +19,7 @@ typedef struct paper_concept {
     char token[72];              /* "<mango>" */
     bool style;
     pictures pics, more;
+    char sha256[65]; /* paper_hash of pics, which is asked for often */
 } paper_concept;
 
 /* Pictures first .. first + n of a concept, those of `more` behind the others. */
@@ -50,7 +51,7 @@ typedef struct paper {
     nn_templates object_templates, style_templates;
     clip_judge judge;
     char arithmetic[65]; /* the published hash of selftest */
-    char model_sha[65], clip_sha[65];
+    char model_sha[65], clip_sha[65], names_sha[65]; /* names: of entities.txt */
     paper_concept concept[PAPER_CONCEPTS];
     int nconcepts;
     int object[PAPER_CONCEPTS], nobjects; /* those that this run is about, as numbers of concepts */
@@ -89,7 +90,8 @@ typedef enum {
     WORD_INITIALIZER, /* the coarse word that learning starts from */
     WORD_BRIEF, WORD_CAPTION, /* a person's description in its place */
     WORD_NONE,        /* the sentence without it */
-    WORD_CLIP         /* tuned in CLIP's space alone (PALAVRA) */
+    WORD_CLIP,        /* tuned in CLIP's space alone (PALAVRA) */
+    WORD_ENCODED      /* given by the encoder */
 } word_source;
 
 /* A way to a word for a concept: section 5.2. Zero means the default. */
@@ -104,6 +106,8 @@ typedef struct paper_setup {
     bool progressive;  /* a second vector from two fifths of the steps on, a third from four fifths */
     bool per_image;    /* a token of its own for each picture, beside the word */
     bool dvar;         /* a constant rate and twice the steps, of which DVAR (nn/dvar.h) stops when it sees fit */
+    bool few;          /* an eighth of the steps */
+    bool encoded;      /* starts from the encoder's word */
     bool untimely;     /* the same steps and rate without DVAR */
 } paper_setup;
 

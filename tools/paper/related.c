@@ -90,6 +90,23 @@ static void show_low_band(paper *p, doc *d) {
     doc_strip_end(d);
 }
 
+/* ---- between words ---- */
+
+enum { FRAMES = 8 };
+
+static int morph(paper *p, int i) {
+    static const char *const sentence = "a photo of a {}";
+    paper_word w[2] = {paper_learn(p, &paper_setups[SETUP_ONE], p->object[i]), paper_learn(p, &paper_setups[SETUP_ONE], p->object[i + 1])};
+    return paper_make_samples(p, &(paper_request){.sentence = &sentence, .nsentences = 1, .words = w, .nwords = 2, .n = FRAMES, .method = &method_between});
+}
+
+static void show_morphs(paper *p, doc *d) {
+    doc_say(d, "Words lie in a space with something in between: spherical interpolation of two learned vectors, the noise being the same.");
+    doc_strip(d, "From one word to the next", NULL, FRAMES);
+    for (int i = 0; i + 1 < p->nobjects && i < FEW; i++) doc_samples(d, morph(p, i), 0, FRAMES, p->concept[p->object[i]].token);
+    doc_strip_end(d);
+}
+
 /* ---- the section ---- */
 
 void plan_related(paper *p) {
@@ -100,9 +117,11 @@ void plan_related(paper *p) {
     for (int i = 0; i < p->nobjects; i++) {
         for (int k = 0; k < FACTORS; k++) low_band(p, factors[k], p->object[i], &samples, &score);
     }
+    for (int i = 0; i + 1 < p->nobjects && i < FEW; i++) morph(p, i);
 }
 
 void show_related(paper *p, doc *d) {
     show_inversion(p, d);
     show_low_band(p, d);
+    show_morphs(p, d);
 }

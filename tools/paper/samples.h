@@ -26,4 +26,7 @@ struct paper_method {
 /* What all methods begin with: sentence `i`, n pictures. */
 gen_request samples_request(const paper *p, const samples_spec *s, int i, const float *learned, int64_t rows);
 
+/* Source picture i. */
+const nn_image *samples_source(const paper *p, const samples_spec *s, int64_t i);
+
 #endif

@@ -18,6 +18,7 @@ enum {
     SETUP_SLOWEST, /* four rates, SETUP_ONE between the last two */
     SETUP_SLOW,
     SETUP_FAST,
+    SETUP_PALAVRA,
     SETUP_INITIALIZER,
     SETUP_BRIEF,
     SETUP_CAPTION,
@@ -52,6 +53,8 @@ void show_tradeoff(paper *p, doc *d);
 void plan_sizes(paper *p), show_sizes(paper *p, doc *d);
 void plan_blending(paper *p), show_blending(paper *p, doc *d);
 void plan_related(paper *p), show_related(paper *p, doc *d);
+void plan_baselines(paper *p), show_baselines(paper *p, doc *d);
+void plan_appendix(paper *p), show_appendix(paper *p, doc *d);
 void plan_speed(paper *p), show_speed(paper *p, doc *d);
 
 /* What claims ask of them. Shares are over all samples of all pairs. */
@@ -60,6 +63,13 @@ typedef struct compositions {
 } compositions;
 void compositions_measure(paper *p, compositions *out);
 void bias_measure(paper *p, estimate *before, estimate *after);
+/* Guided by CLIP from the pictures, against a learned word, on the same sentences: likeness and obedience, object by object. */
+typedef struct baselines {
+    series word, guided, latent;
+} baselines;
+void baselines_measure(paper *p, baselines *out);
+/* PSNR of pictures inverted and made again at guidance 1 and at 4 or more, object by object. */
+void inversion_measure(paper *p, series *plain, series *guided);
 enum { SIZES = 6 };
 /* Reconstruction of held-out pictures and editability of words from sizes[k] pictures; *n objects have enough of them. */
 extern const int paper_sizes[SIZES];

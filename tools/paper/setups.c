@@ -15,6 +15,7 @@ const paper_setup paper_setups[SETUPS] = {
     [SETUP_SLOWEST] = {.name = "rate-2e-4", .label = "rate 2e-4", .rate = 2e-4},
     [SETUP_SLOW] = {.name = "rate-2e-3", .label = "rate 2e-3", .rate = 2e-3},
     [SETUP_FAST] = {.name = "rate-4e-2", .label = "rate 4e-2", .rate = 4e-2},
+    [SETUP_PALAVRA] = {.name = "palavra", .label = "tuned in CLIP (PALAVRA)", .source = WORD_CLIP},
     [SETUP_INITIALIZER] = {.name = "initialiser", .label = "initialiser word", .source = WORD_INITIALIZER},
     [SETUP_BRIEF] = {.name = "short-caption", .label = "short caption", .source = WORD_BRIEF},
     [SETUP_CAPTION] = {.name = "long-caption", .label = "long caption", .source = WORD_CAPTION},

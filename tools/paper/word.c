@@ -1,8 +1,9 @@
 /* A word learned from a concept's pictures: one unit, a file as `oneword train` writes it. */
-#include "tools/paper/paper.h"
+#include "tools/paper/word.h"
 
 #include "tensor/io/safetensors.h"
 #include "tensor/io/sys.h"
+#include "tools/embedding.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@ static nn_train_config settings(const paper *p, const word_spec *s) {
     const paper_concept *c = &p->concept[s->range.concept];
     const paper_setup *u = &s->setup;
     bool constant = u->dvar || u->untimely;
-    int64_t steps = constant ? 2 * p->size.train_steps : p->size.train_steps;
+    int64_t all = p->size.train_steps, steps = constant ? 2 * all : u->few ? (all + 7) / 8 : all;
     nn_train_config cfg = {.placeholder = {c->token}, .initializer = {c->initializer}, .nplaceholders = 1, .num_vectors = u->vectors,
                            .resolution = gen_native_size(p->model), .rules = NN_RULES_HF, .batch = 1, .accumulate = 1, .steps = steps,
                            .lr = {.kind = constant ? NN_LR_CONSTANT : NN_LR_COSINE, .base = u->rate, .total = steps}, .adam = adamw, .reg_weight = u->reg_weight,
@@ -39,8 +40,7 @@ static nn_train_config settings(const paper *p, const word_spec *s) {
     return cfg;
 }
 
-/* As `train` writes it, with the number of steps among the file's metadata. */
-static int write_word(const char *path, const char *token, const float *v, int64_t n, int64_t dim, int64_t steps, tn_err *err) {
+int word_write(const char *path, const char *token, const float *v, int64_t n, int64_t dim, int64_t steps, tn_err *err) {
     char number[24];
     int64_t shape[] = {n, dim};
     tn_st_writer *w = tn_st_writer_new();
@@ -60,7 +60,7 @@ static int learn(paper *p, const nn_train_config *cfg, const nn_templates *t, co
     int r = 0;
     while (!r && !nn_train_finished(run)) r = nn_train_advance(run, &p->c, &step, err);
     if (!r) {
-        r = write_word(path, cfg->placeholder[0], nn_train_vectors(run, 0), cfg->num_vectors, nn_train_word(run)->dim, nn_train_steps_done(run), err);
+        r = word_write(path, cfg->placeholder[0], nn_train_vectors(run, 0), cfg->num_vectors, nn_train_word(run)->dim, nn_train_steps_done(run), err);
     }
     nn_train_free(run);
     nn_tokenizer_take_back(p->model->tokenizer, p->vocabulary);
@@ -70,12 +70,17 @@ static int learn(paper *p, const nn_train_config *cfg, const nn_templates *t, co
 static int make(paper *p, const unit *u, const char *path, tn_err *err) {
     const word_spec *s = u->spec;
     nn_train_config cfg = settings(p, s);
+    emb_words start = {0};
+    char from[4096];
+    if (u->ninputs && emb_read(unit_path(p, &p->plan.unit[u->input[0]], from), NULL, &start, err)) return -1;
+    if (u->ninputs) cfg.initial[0] = start.w[0].v;
     nn_image *images = malloc((size_t)s->range.n * sizeof *images); /* the structs alone */
-    if (!images) return tn_fail(err, TN_ENOMEM, "out of memory");
-    for (int i = 0; i < s->range.n; i++) images[i] = *paper_picture(p, s->range.concept, s->range.first + i);
+    int r = images ? 0 : tn_fail(err, TN_ENOMEM, "out of memory");
+    for (int i = 0; !r && i < s->range.n; i++) images[i] = *paper_picture(p, s->range.concept, s->range.first + i);
     const nn_templates *t = p->concept[s->range.concept].style ? &p->style_templates : &p->object_templates;
-    int r = learn(p, &cfg, t, images, s->range.n, path, err);
+    if (!r) r = learn(p, &cfg, t, images, s->range.n, path, err);
     free(images);
+    emb_free(&start);
     return r;
 }
 
@@ -102,7 +107,8 @@ static int learned(paper *p, const paper_setup *setup, int concept) {
     tn_jw_open(&w, "templates", '[');
     for (int i = 0; i < t->n; i++) tn_jw_string(&w, NULL, t->line[i]);
     tn_jw_close(&w, ']');
-    return unit_add(p, &w, &word_kind, &s, sizeof s, NULL, 0, cfg.steps, 0);
+    int start = setup->encoded ? encoded_word_unit(p, concept) : -1;
+    return unit_add(p, &w, &word_kind, &s, sizeof s, &start, setup->encoded, cfg.steps, 0);
 }
 
 int paper_steps_taken(const paper *p, paper_word word, int64_t *steps, tn_err *err) {
@@ -122,7 +128,8 @@ paper_word paper_learn(paper *p, const paper_setup *s, int concept) {
     case WORD_INITIALIZER: return (paper_word){-1, c->initializer};
     case WORD_BRIEF: return (paper_word){-1, c->brief};
     case WORD_CAPTION: return (paper_word){-1, c->caption};
-    case WORD_CLIP: /* not a way yet */
+    case WORD_CLIP: return (paper_word){clip_word_unit(p, concept), c->token};
+    case WORD_ENCODED: return (paper_word){encoded_word_unit(p, concept), c->token};
     case WORD_NONE: break;
     }
     return (paper_word){-1, ""};
