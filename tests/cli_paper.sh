@@ -1,7 +1,7 @@
 #!/bin/sh
 # oneword paper, made small: resumed, sharded, merged to the same bytes; refusals; the whole report.
 . tests/shell.sh
-tiny="-q -t 1 --objects 2 --styles 1 --max-train-steps 1 --samples 1 --edit-samples 1 --steps 1"
+tiny="-q -t 1 --objects 2 --styles 1 --max-train-steps 1 --samples 1 --sentences 1 --edit-samples 1 --steps 1"
 some="4.4 4.5"
 
 same_results() { # NAME A B: reports, numbers and sheets of two folders
@@ -62,7 +62,7 @@ status "--merge alone" 2 "$O" paper --merge -o "$T/none"
 status "--merge of nothing" 6 "$O" paper --merge "$T/nothing" -o "$T/none/units"
 
 # ---- every section ----
-status "every section" 0 "$O" paper -q -t 1 --objects 1 --styles 2 --max-train-steps 1 --samples 1 --edit-samples 1 --steps 1 -o "$T/all"
+status "every section" 0 "$O" paper -q -t 1 --objects 1 --styles 2 --max-train-steps 1 --samples 1 --sentences 1 --edit-samples 1 --steps 1 -o "$T/all"
 "$O" paper --help | sed -n 's/^Sections: \(.*\) (default.*/\1/p' | tr ' ' '\n' >"$T/sections"
 [ -s "$T/sections" ] && ok || fail "--help lists no sections"
 while read -r id; do check "section $id" grep -q "id=\"s$id\"" "$T/all/report.html"; done <"$T/sections"

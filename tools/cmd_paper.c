@@ -7,7 +7,7 @@
 
 typedef struct settings {
     paper p; /* its sizes are filled from these where they were given */
-    int64_t objects, styles, train_steps, samples, edit_samples, steps, seed;
+    int64_t objects, styles, train_steps, samples, sentences, edit_samples, steps, seed;
     bool quick, dry_run, merge;
     const char *shard;
 } settings;
@@ -23,7 +23,8 @@ static const opt_row rows[] = {
     {"styles", OPT_INT, AT(styles), 0, 4, "N", "styles to learn (default 4)"},
     {"max-train-steps", OPT_INT, AT(train_steps), 1, 1000000, "N", "steps of each word (default 800, quick: 400)"},
     {"samples,n", OPT_INT, AT(samples), 1, 512, "N", "pictures of a word by which likeness is judged (default 64, quick: 16)"},
-    {"edit-samples", OPT_INT, AT(edit_samples), 1, 512, "N", "pictures of each sentence by which editability is judged (default 32, quick: 2)"},
+    {"sentences", OPT_INT, AT(sentences), 1, EVAL_PROMPTS, "N", "sentences by which editability is judged (default 12)"},
+    {"edit-samples", OPT_INT, AT(edit_samples), 1, 512, "N", "pictures of each of them (default 32, quick: 2)"},
     {"steps", OPT_INT, AT(steps), 1, 1000, "N", "steps of sampling (default 25)"},
     {"seed,S", OPT_INT, AT(seed), 0, 4e9, "N", "seed of everything random (default 0)"},
     OPT_COMMON(settings, p.common),
@@ -47,7 +48,7 @@ static int64_t given(int64_t value, int64_t otherwise) { return value >= 0 ? val
 static void choose_sizes(settings *s) {
     bool q = s->quick;
     s->p.size = (paper_size){.objects = given(s->objects, q ? 5 : 13), .styles = given(s->styles, 4), .quick = q,
-                             .train_steps = given(s->train_steps, q ? 400 : 800), .samples = given(s->samples, q ? 16 : 64),
+                             .train_steps = given(s->train_steps, q ? 400 : 800), .samples = given(s->samples, q ? 16 : 64), .sentences = given(s->sentences, EVAL_PROMPTS),
                              .edit_samples = given(s->edit_samples, q ? 2 : 32), .steps = given(s->steps, 25), .seed = given(s->seed, 0)};
 }
 
@@ -111,7 +112,7 @@ static int experiments(settings *s, const opt_list *rest, tn_err *err) {
 }
 
 static int run(int argc, char **argv) {
-    settings s = {.p = {.program = argv[-1], .output = "build/paper"}, .objects = -1, .styles = -1, .train_steps = -1, .samples = -1,
+    settings s = {.p = {.program = argv[-1], .output = "build/paper"}, .objects = -1, .styles = -1, .train_steps = -1, .samples = -1, .sentences = -1,
                   .edit_samples = -1, .steps = -1, .seed = -1};
     opt_list rest = {.n = 0};
     tn_err err;

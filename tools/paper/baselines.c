@@ -28,8 +28,8 @@ static int without_word(paper *p, way by, int concept, int k, int *samples) {
 /* The same sentences with the learned word. */
 static int with_word(paper *p, int concept, int k, int *samples) {
     paper_range all = paper_all(p, concept);
-    setup_units u = measure_units(p, &paper_setups[SETUP_ONE], concept);
-    *samples = u.edit[asked[k]];
+    paper_word w = paper_learn(p, &paper_setups[SETUP_ONE], concept);
+    *samples = paper_samples(p, eval_prompts[asked[k]].text, &w, 1, p->size.edit_samples);
     return paper_score(p, *samples, &all, 1, &eval_prompts[asked[k]].text, 1);
 }
 

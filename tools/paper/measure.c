@@ -18,7 +18,7 @@ setup_units measure_units(paper *p, const paper_setup *s, int concept) {
     paper_range all = paper_all(p, concept);
     setup_units u = {.plain = paper_samples(p, EVAL_PLAIN, &w, 1, p->size.samples)};
     u.plain_score = paper_score(p, u.plain, &all, 1, NULL, 0);
-    for (int i = 0; i < EVAL_PROMPTS; i++) {
+    for (int i = 0; i < p->size.sentences; i++) {
         u.edit[i] = paper_samples(p, eval_prompts[i].text, &w, 1, p->size.edit_samples);
         u.edit_score[i] = paper_score(p, u.edit[i], NULL, 0, &eval_prompts[i].text, 1);
     }
@@ -29,23 +29,29 @@ void measure_plan(paper *p, const paper_setup *s) {
     for (int i = 0; i < p->nobjects; i++) measure_units(p, s, p->object[i]);
 }
 
+void measure_edits(const paper *p, const setup_units *u, double *by_code, double *by_text) {
+    double n = (double)p->size.sentences;
+    *by_code = *by_text = 0.0;
+    for (int k = 0; k < p->size.sentences; k++) {
+        const paper_scores *r = paper_result(p, u->edit_score[k]);
+        *by_code += measure_text(r, 0) / n, *by_text += r->of_mean[0] / n;
+    }
+}
+
 void measure_setup(paper *p, const paper_setup *s, series *out) {
     *out = (series){.n = p->nobjects};
     for (int i = 0; i < out->n; i++) {
         setup_units u = measure_units(p, s, p->object[i]);
         out->reconstruction[i] = measure_set(paper_result(p, u.plain_score), 0);
-        for (int k = 0; k < EVAL_PROMPTS; k++) {
-            const paper_scores *r = paper_result(p, u.edit_score[k]);
-            out->by_code[i] += measure_text(r, 0) / EVAL_PROMPTS, out->editability[i] += r->of_mean[0] / EVAL_PROMPTS;
-        }
+        measure_edits(p, &u, &out->by_code[i], &out->editability[i]);
     }
 }
 
 static int pictures_score(paper *p, int concept) {
     const char *text[EVAL_PROMPTS];
     paper_range all = paper_all(p, concept);
-    for (int i = 0; i < EVAL_PROMPTS; i++) text[i] = eval_prompts[i].text;
-    return paper_score_pictures(p, all, &all, 1, text, EVAL_PROMPTS);
+    for (int i = 0; i < p->size.sentences; i++) text[i] = eval_prompts[i].text;
+    return paper_score_pictures(p, all, &all, 1, text, (int)p->size.sentences);
 }
 
 void measure_pictures_plan(paper *p) {
@@ -57,8 +63,6 @@ void measure_pictures(paper *p, series *out) {
     for (int i = 0; i < out->n; i++) {
         const paper_scores *r = paper_result(p, pictures_score(p, p->object[i]));
         out->reconstruction[i] = measure_set(r, 0);
-        for (int k = 0; k < EVAL_PROMPTS; k++) {
-            out->by_code[i] += measure_text(r, k) / EVAL_PROMPTS, out->editability[i] += r->of_mean[k] / EVAL_PROMPTS;
-        }
+        for (int k = 0; k < r->ntexts; k++) out->by_code[i] += measure_text(r, k) / r->ntexts, out->editability[i] += r->of_mean[k] / r->ntexts;
     }
 }

@@ -13,7 +13,7 @@ typedef struct size_row {
     size_t field;
 } size_row;
 #define ROW(f) {#f, offsetof(paper_size, f)}
-static const size_row size_rows[] = {ROW(objects), ROW(styles), ROW(train_steps), ROW(samples), ROW(edit_samples), ROW(steps), ROW(seed)};
+static const size_row size_rows[] = {ROW(objects), ROW(styles), ROW(train_steps), ROW(samples), ROW(sentences), ROW(edit_samples), ROW(steps), ROW(seed)};
 enum { SIZE_ROWS = sizeof size_rows / sizeof *size_rows };
 
 static char *settings_text(const paper *p) {

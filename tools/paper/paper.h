@@ -32,7 +32,8 @@ typedef struct paper_size {
     int64_t objects, styles;  /* how many concepts of each kind */
     int64_t train_steps;
     int64_t samples;      /* pictures of a sentence: reconstruction */
-    int64_t edit_samples; /* of each of the sentences of editability */
+    int64_t sentences;    /* of editability: the first of eval_prompts */
+    int64_t edit_samples; /* pictures of each of them */
     int64_t steps;        /* of DDIM */
     int64_t seed;
     bool quick; /* fewer setups, too */

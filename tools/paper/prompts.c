@@ -61,17 +61,17 @@ void show_synthesis(paper *p, doc *d) {
     static const char *const columns[2] = {"learned word", "initialiser word"};
     doc_say(d, "Mean CLIP cosine of samples to the sentence without the word. The word is learned once; no sentence is optimised for.");
     doc_table(d, "sentence", columns, 2);
-    for (int i = 0; i < EVAL_PROMPTS; i++) {
+    for (int i = 0; i < p->size.sentences; i++) {
         estimate e[2] = {of_sentence(p, &paper_setups[SETUP_ONE], i), of_sentence(p, &paper_setups[SETUP_INITIALIZER], i)};
         doc_row(d, eval_prompts[i].text, e);
     }
     doc_table_end(d);
-    doc_strip(d, "Learned words in new scenes and styles", "A row an object, first one of its pictures.", EVAL_PROMPTS + 1);
+    doc_strip(d, "Learned words in new scenes and styles", "A row an object, first one of its pictures.", (int)p->size.sentences + 1);
     for (int k = 0; k < p->nobjects; k++) {
         setup_units u = measure_units(p, &paper_setups[SETUP_ONE], p->object[k]);
         bool last = k == p->nobjects - 1;
         doc_pictures(d, (paper_range){p->object[k], 0, 1}, last ? "its picture" : NULL);
-        for (int i = 0; i < EVAL_PROMPTS; i++) doc_samples(d, u.edit[i], 0, 1, last ? eval_prompts[i].label : NULL);
+        for (int i = 0; i < p->size.sentences; i++) doc_samples(d, u.edit[i], 0, 1, last ? eval_prompts[i].label : NULL);
     }
     doc_strip_end(d);
 }

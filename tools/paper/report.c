@@ -94,7 +94,7 @@ static int write_results(const paper *p, const outcome *o, doc *d, tn_err *err) 
     tn_jw_int(&w, "v", 1), tn_jw_string(&w, "arithmetic", p->arithmetic), tn_jw_string(&w, "model_sha256", p->model_sha);
     tn_jw_string(&w, "clip_sha256", p->clip_sha), tn_jw_int(&w, "objects", p->nobjects), tn_jw_int(&w, "styles", p->nstyles);
     tn_jw_int(&w, "train_steps", p->size.train_steps), tn_jw_int(&w, "samples", p->size.samples);
-    tn_jw_int(&w, "edit_samples", p->size.edit_samples), tn_jw_int(&w, "steps", p->size.steps), tn_jw_int(&w, "seed", p->size.seed);
+    tn_jw_int(&w, "sentences", p->size.sentences), tn_jw_int(&w, "edit_samples", p->size.edit_samples), tn_jw_int(&w, "steps", p->size.steps), tn_jw_int(&w, "seed", p->size.seed);
     claims_json(p, o, &w);
     tn_jw_close(&w, '}');
     tn_jw_close(&d->json, ']');
@@ -116,9 +116,9 @@ static int write_results(const paper *p, const outcome *o, doc *d, tn_err *err) 
 /* ---- the report ---- */
 
 static void put_settings(const paper *p, doc *d) {
-    doc_say(d, "Run of %d objects and %d styles; words of %lld steps; %lld samples of \"a photo of a WORD\" and %lld of each of %d sentences, DDIM of %lld steps "
+    doc_say(d, "Run of %d objects and %d styles; words of %lld steps; %lld samples of \"a photo of a WORD\" and %lld of each of %lld sentences, DDIM of %lld steps "
                "with guidance 4; seed %lld. Model %.16s, arithmetic %.16s.", p->nobjects, p->nstyles, (long long)p->size.train_steps,
-            (long long)p->size.samples, (long long)p->size.edit_samples, EVAL_PROMPTS, (long long)p->size.steps, (long long)p->size.seed, p->model_sha,
+            (long long)p->size.samples, (long long)p->size.edit_samples, (long long)p->size.sentences, (long long)p->size.steps, (long long)p->size.seed, p->model_sha,
             p->arithmetic);
     doc_say(d, "All numbers, and the settings behind each: results.json beside this file.");
 }

@@ -36,10 +36,7 @@ void sizes_measure(paper *p, series out[SIZES]) {
             if (!enough(p, p->object[i])) continue;
             setup_units u = from(p, paper_sizes[k], p->object[i], &score);
             out[k].reconstruction[at] = measure_set(paper_result(p, score), 0);
-            for (int q = 0; q < EVAL_PROMPTS; q++) {
-                const paper_scores *r = paper_result(p, u.edit_score[q]);
-                out[k].by_code[at] += measure_text(r, 0) / EVAL_PROMPTS, out[k].editability[at] += r->of_mean[0] / EVAL_PROMPTS;
-            }
+            measure_edits(p, &u, &out[k].by_code[at], &out[k].editability[at]);
             out[k].n++;
         }
     }
