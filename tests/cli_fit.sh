@@ -2,6 +2,8 @@
 # oneword invert, interpolate, project, clip-word, and what generate takes from them: identities, the same bytes for 1 and 2 threads,
 # refusals. That the error of inversion falls with steps and rises with guidance, and that gradients are right: tests/test_fit.c.
 . "${0%/*}/shell.sh"
+OMP_NUM_THREADS=1 # but where --threads says otherwise: the pictures are small, and the machine is shared
+export OMP_NUM_THREADS
 M=$W/model
 C=$W/clip
 B0=$W/concepts/bunbun/0.png
@@ -66,6 +68,11 @@ gen -p "a photo" --seed 5 --clip $C --clip-guidance 50 --clip-image $M0 -o "$T/i
 same "guidance is in the recipe" "$T/i0.png" "$T/i1.png"
 gen --from-image "$T/i0.png" -o "$T/i2.png"
 says "without the CLIP it is told" "its directory with --clip"
+img() { "$O" edit -q --model $M -i $B0 -p "a photo" --seed 5 --steps 4 --strength 0.5 --cfg-scale 1 --no-metadata "$@" >"$T/out" 2>"$T/err" </dev/null; }
+img -o "$T/e0.png" && img --clip $C --clip-guidance 0 -o "$T/e1.png" && img --clip $C --clip-guidance 100 --clip-prompt "a photo of a red car" -o "$T/e2.png"
+same "a picture to begin with: zero guidance is a plain edit" "$T/e0.png" "$T/e1.png"
+cmp -s "$T/e0.png" "$T/e2.png"
+result "a picture to begin with, guided" $((1 - $?))
 bad "guidance without a CLIP" 2 "clip DIR is needed" generate --model $M -p "a cat" --clip-guidance 1
 bad "a sentence for nothing" 2 "need --clip-guidance" generate --model $M -p "a cat" --clip $C --clip-prompt "a dog"
 bad "two goals" 2 "give one of them" generate --model $M -p "a cat" --clip $C --clip-guidance 1 --clip-prompt "a dog" --clip-image $M0
@@ -91,6 +98,7 @@ bad "between what" 2 "between what" interpolate --model $M
 bad "one end" 2 "belong together" interpolate --model $M --from-word cat
 bad "a word that is two" 2 "neither a learned word" interpolate --model $M --from-word cat --to-word "cat dog"
 bad "no place for the word" 2 "no {} for the word" interpolate --model $M --from-word cat --to-word dog -p "a cat"
+bad "a place for no word" 2 "is for a word" interpolate --model $M --from-picture $B0 --to-picture $M0 -p "a {}"
 bad "sizes of pictures" 2 "the pictures have sizes" interpolate --model $M --from-picture $B0 --to-picture $M0 --width 64
 bad "one frame" 2 "frames" interpolate --model $M --from-word cat --to-word dog --frames 1
 

@@ -4,6 +4,10 @@
  *
  * The linker sends the program's malloc, calloc, realloc and free here (--wrap in the Makefile); libc's own are not
  * touched. */
+#include "nn/fit/clip_guidance.h"
+#include "nn/fit/clip_word.h"
+#include "nn/fit/latent_fit.h"
+#include "nn/fit/word_map.h"
 #include "nn/image/png.h"
 #include "nn/image/preprocess.h"
 #include "nn/train.h"
@@ -67,9 +71,12 @@ static bool one_failure(test_state *t, const char *name, job_fn job, void *arg, 
     heap.made = 0, heap.first = n, heap.all = all;
     int r = job(arg, &err);
     heap.first = -1;
-    bool ok = CHECKF(t, r == 0 || (r == -1 && err.code == TN_ENOMEM), "%s: allocation %ld fails%s: result %d, code %d, \"%s\"", name, n,
-                     all ? " and all after it" : "", r, err.code, err.msg);
-    return CHECKF(t, heap.alive == before, "%s: allocation %ld fails: %ld blocks leaked", name, n, heap.alive - before) && ok;
+    bool ok = CHECKF(t, r == 0 || (r == -1 && err.code == TN_ENOMEM),
+                     "%s: allocation %ld fails%s: result %d, code %d, \"%s\"", name, n, all ? " and all after it" : "",
+                     r, err.code, err.msg);
+    return CHECKF(t, heap.alive == before, "%s: allocation %ld fails: %ld blocks leaked", name, n,
+                  heap.alive - before) &&
+           ok;
 }
 
 static void every_allocation(test_state *t, const char *name, job_fn job, void *arg) {
@@ -78,7 +85,9 @@ static void every_allocation(test_state *t, const char *name, job_fn job, void *
     heap.made = 0;
     int r = job(arg, &err);
     long count = heap.made;
-    if (!CHECKF(t, r == 0 && heap.alive == before, "%s: with memory: result %d, \"%s\", %ld blocks leaked", name, r, err.msg, heap.alive - before)) return;
+    if (!CHECKF(t, r == 0 && heap.alive == before, "%s: with memory: result %d, \"%s\", %ld blocks leaked", name, r,
+                err.msg, heap.alive - before))
+        return;
     CHECKF(t, count > 0, "%s allocates nothing", name);
     for (long n = 0; n < count && bad < 5; n += n < WHOLE || n > count - WHOLE ? 1 : STRIDE) {
         bad += !one_failure(t, name, job, arg, n, false);
@@ -177,16 +186,25 @@ static int edit(void *arg, tn_err *err) {
 
 static void test_studio(test_state *t) {
     tn_err err = {0};
-    studio s = {.cfg = {.placeholder = {"<new>"}, .nplaceholders = 1, .num_vectors = 2, .resolution = SIDE, .flip = true, .batch = 1,
-                        .accumulate = 1, .steps = 1, .lr = {.kind = NN_LR_CONSTANT, .base = 5e-3}, .adam = {0.9, 0.999, 1e-8, 1e-2}}};
-    bool ok = nn_model_load(TINY, NN_LOAD_ALL, &s.model, &err) == 0 && nn_templates_builtin(false, &s.templates, &err) == 0 &&
-              nn_image_alloc(20, 12, &s.picture, &err) == 0;
+    studio s = {.cfg = {.placeholder = {"<new>"},
+                        .nplaceholders = 1,
+                        .num_vectors = 2,
+                        .resolution = SIDE,
+                        .flip = true,
+                        .batch = 1,
+                        .accumulate = 1,
+                        .steps = 1,
+                        .lr = {.kind = NN_LR_CONSTANT, .base = 5e-3},
+                        .adam = {0.9, 0.999, 1e-8, 1e-2}}};
+    bool ok = nn_model_load(TINY, NN_LOAD_ALL, &s.model, &err) == 0 &&
+              nn_templates_builtin(false, &s.templates, &err) == 0 && nn_image_alloc(20, 12, &s.picture, &err) == 0;
     if (CHECKF(t, ok, "%s", err.msg)) {
         s.templates.n = 2; /* sentences are all alike */
         memset(s.picture.rgb, 99, 20 * 12 * 3);
         if (test_section(t, "learning")) every_allocation(t, "learning", learn, &s);
         nn_train_config plain = s.cfg;
-        s.cfg.nswitches = 1, s.cfg.switch_at[0] = 1, s.cfg.per_image_share = 1.0, s.cfg.stop_window = 2, s.templates.n = 1;
+        s.cfg.nswitches = 1, s.cfg.switch_at[0] = 1, s.cfg.per_image_share = 1.0, s.cfg.stop_window = 2,
+        s.templates.n = 1;
         if (test_section(t, "learning with setups")) every_allocation(t, "learning with setups", learn, &s);
         s.cfg = plain, s.templates.n = 2;
         s.cfg.center_crop = true;
@@ -211,10 +229,12 @@ static void test_structs(test_state *t) {
     tn_ctx_set_dry(&c);
     CHECK(t, tn_ctx_begin(&c, true, &err) == 0);
     float leaf[1];
-    tn_tensor *x = tn_leaf(&c, TN_F32, 4, (int64_t[]){1, 4, 16, 16}, leaf, false), *time = tn_leaf(&c, TN_F32, 1, (int64_t[]){1}, leaf, false);
+    tn_tensor *x = tn_leaf(&c, TN_F32, 4, (int64_t[]){1, 4, 16, 16}, leaf, false),
+              *time = tn_leaf(&c, TN_F32, 1, (int64_t[]){1}, leaf, false);
     tn_tensor *context = tn_leaf(&c, TN_F32, 3, (int64_t[]){1, 77, 24}, leaf, true);
     nn_unet_forward(&c, m->unet, x, time, context);
-    CHECKF(t, c.step.meta.peak > 1000 && c.step.meta.peak * 8 < (4 << 20), "structs of a tape take %zu bytes", c.step.meta.peak);
+    CHECKF(t, c.step.meta.peak > 1000 && c.step.meta.peak * 8 < (4 << 20), "structs of a tape take %zu bytes",
+           c.step.meta.peak);
     if (t->filter) printf("  structs: %zu bytes in the step, %zu in a block\n", c.step.meta.peak, c.block.meta.peak);
     tn_ctx_free(&c);
     nn_model_free(m);
@@ -261,7 +281,8 @@ static int json(void *arg, tn_err *err) {
 static int png(void *arg, tn_err *err) {
     const char *path = arg;
     nn_image image, square, back;
-    nn_text text[] = {{(char *)(uintptr_t)"parameters", (char *)(uintptr_t)"Steps: 1"}, {(char *)(uintptr_t)"name", (char *)(uintptr_t)"\xe4\xb8\xad"}};
+    nn_text text[] = {{(char *)(uintptr_t) "parameters", (char *)(uintptr_t) "Steps: 1"},
+                      {(char *)(uintptr_t) "name", (char *)(uintptr_t) "\xe4\xb8\xad"}};
     if (nn_image_alloc(33, 17, &image, err)) return -1;
     for (size_t i = 0; i < 33 * 17 * 3; i++) image.rgb[i] = (unsigned char)(i * i >> 4);
     int r = nn_training_picture(&image, 12, NN_BICUBIC, false, true, &square, err);
@@ -296,6 +317,61 @@ static int sentences(void *arg, tn_err *err) {
     return 0;
 }
 
+/* ---- latents and words by optimisation ---- */
+
+typedef struct workshop {
+    nn_vae *vae;
+    nn_clip *clip;
+} workshop;
+
+static int fit_map(tn_err *err) {
+    float x[60], y[40];
+    nn_word_map m;
+    for (int i = 0; i < 60; i++) x[i] = (float)(i * i % 17), y[i % 40] = (float)(i * i % 13);
+    if (nn_word_map_fit(x, y, 20, 3, 2, 1, &m, err)) return -1;
+    nn_word_map_free(&m);
+    return 0;
+}
+
+static int fit(void *arg, tn_err *err) {
+    const workshop *s = arg;
+    tn_ctx c;
+    float z[4 * 8 * 8], pixels[3 * 16 * 16] = {0}, grad[4 * 8 * 8], aim[256] = {1.0f}, coarse[256] = {0.0f, 1.0f},
+                                        word[1024] = {0.1f};
+    int64_t f = nn_vae_factor(s->vae), side = 16 / f, ids[] = {1, s->clip->text.cfg.vocab, 2};
+    nn_latent_fit to_picture = {.steps = 1, .lr = 0.1}, to_sentence = to_picture;
+    nn_clip_word to_word = {.steps = 1, .lr = 0.1, .temperature = 1.0};
+    nn_clip_guidance g = {
+        .vae = s->vae, .clip = s->clip, .target = aim, .scale = 1.0, .cutouts = 2, .h = side, .w = side, .c = &c};
+    nn_views whole;
+    tn_rng draws;
+    for (int i = 0; i < 4 * 8 * 8; i++) z[i] = (float)(i % 7) * 0.1f;
+    tn_ctx_init(&c, NULL, 1);
+    tn_rng_seed(&draws, 1);
+    int r = fit_map(err) || nn_latent_fit_image(&c, s->vae, &to_picture, pixels, z, side, side, err) ||
+            nn_latent_fit_clip(&c, s->vae, s->clip, &to_sentence, aim, 2, &draws, z, side, side, err) ||
+            nn_clip_word_fit(&c, s->clip, &to_word, ids, 1, 3, aim, coarse, word, err) ||
+            nn_views_whole(s->clip, 16, 16, &whole, err);
+    if (!r) {
+        r = nn_clip_guidance_gradient(&g, &whole, z, grad, err);
+        nn_views_free(&whole);
+    }
+    tn_ctx_free(&c);
+    return r ? -1 : 0;
+}
+
+static void test_fit(test_state *t) {
+    workshop s = {NULL, NULL};
+    tn_err err = {0};
+    bool ok =
+        nn_vae_load(TINY "/vae", &s.vae, &err) == 0 && nn_clip_load("testdata/golden/tiny-clip", &s.clip, &err) == 0;
+    ok = ok && nn_vae_cfg(s.vae)->latent_channels == 4 && s.clip->vision.projection <= 256 &&
+         s.clip->text.cfg.t.width <= 1024;
+    if (CHECKF(t, ok, "the tiny models: %s", err.msg)) every_allocation(t, "fit", fit, &s);
+    nn_vae_free(s.vae);
+    nn_clip_free(s.clip);
+}
+
 void test_main(test_state *t) {
     static char st_path[600], png_path[600];
     const char *dir = test_tmp("oom");
@@ -306,6 +382,7 @@ void test_main(test_state *t) {
     if (test_section(t, "png texts")) every_allocation(t, "png texts", png_texts, png_path);
     if (test_section(t, "templates")) every_allocation(t, "templates", sentences, NULL);
     if (test_section(t, "loading")) every_allocation(t, "loading", load_model, NULL);
+    if (test_section(t, "fit")) test_fit(t);
     if (test_section(t, "structs")) test_structs(t);
     test_studio(t);
 }

@@ -13,7 +13,7 @@ typedef struct learning {
     const clip_judge *judge;
     const clip_word_request *r;
     int64_t L, P;
-    int64_t *ids;                      /* [nsentences, L] */
+    int64_t *ids;                    /* [nsentences, L] */
     float *pictures, *coarse, *seen; /* [P], [P], [npictures or nsentences, P] */
 } learning;
 
@@ -48,7 +48,8 @@ static int encode_sentence(learning *l, int i, tn_err *err) {
     nn_tokens t;
     char *text;
     int64_t vocab = l->judge->clip->text.cfg.vocab, known = nn_tokenizer_get_facts(l->judge->tokenizer).file_size;
-    if (!strstr(l->r->sentences[i], "{}")) return tn_fail(err, TN_EUSAGE, "the sentence \"%s\" has no {} for the word", l->r->sentences[i]);
+    if (!strstr(l->r->sentences[i], "{}"))
+        return tn_fail(err, TN_EUSAGE, "the sentence \"%s\" has no {} for the word", l->r->sentences[i]);
     if (eval_fill(l->r->sentences[i], PLACEHOLDER, &text, err)) return -1;
     int bad = nn_tokenizer_encode(l->judge->tokenizer, text, strlen(text), NN_RULES_HF, (int)l->L, &t, err);
     free(text);
@@ -62,21 +63,27 @@ static int start(learning *l, float *v, tn_err *err) {
     const nn_text_model *text = &l->judge->clip->text;
     int64_t width = text->cfg.t.width;
     int32_t id = nn_tokenizer_word(l->judge->tokenizer, l->r->coarse);
-    if (id < 0 || id >= text->cfg.vocab) return tn_fail(err, TN_EUSAGE, "\"%s\": expected a word that is one token of the CLIP", l->r->coarse);
-    l->c->k->widen(width, (const char *)text->token.data + (size_t)(id * width) * tn_dtype_size(text->token.dtype), text->token.dtype, v);
+    if (id < 0 || id >= text->cfg.vocab)
+        return tn_fail(err, TN_EUSAGE, "\"%s\": expected a word that is one token of the CLIP", l->r->coarse);
+    l->c->k->widen(width, (const char *)text->token.data + (size_t)(id * width) * tn_dtype_size(text->token.dtype),
+                   text->token.dtype, v);
     return 0;
 }
 
 static int learn(learning *l, nn_clip_word *f, float *v, tn_err *err) {
     int32_t first;
-    if (start(l, v, err) || find_poles(l, err) || nn_tokenizer_add(l->judge->tokenizer, PLACEHOLDER, 1, &first, err)) return -1;
+    if (start(l, v, err) || find_poles(l, err) || nn_tokenizer_add(l->judge->tokenizer, PLACEHOLDER, 1, &first, err))
+        return -1;
     int bad = 0;
     for (int i = 0; i < l->r->nsentences && !bad; i++) bad = encode_sentence(l, i, err);
     nn_tokenizer_take_back(l->judge->tokenizer, first);
-    return bad ? -1 : nn_clip_word_fit(l->c, l->judge->clip, f, l->ids, l->r->nsentences, l->L, l->pictures, l->coarse, v, err);
+    return bad ? -1
+               : nn_clip_word_fit(l->c, l->judge->clip, f, l->ids, l->r->nsentences, l->L, l->pictures, l->coarse, v,
+                                  err);
 }
 
-int clip_word_learn(tn_ctx *c, const clip_judge *judge, const clip_word_request *r, nn_clip_word *f, float *v, tn_err *err) {
+int clip_word_learn(tn_ctx *c, const clip_judge *judge, const clip_word_request *r, nn_clip_word *f, float *v,
+                    tn_err *err) {
     learning l = {.c = c, .judge = judge, .r = r, .L = judge->clip->text.cfg.positions, .P = judge->width};
     size_t P = (size_t)l.P, most = (size_t)(r->npictures > r->nsentences ? r->npictures : r->nsentences);
     l.ids = malloc((size_t)(r->nsentences * l.L) * sizeof *l.ids);
@@ -90,8 +97,10 @@ int clip_word_learn(tn_ctx *c, const clip_judge *judge, const clip_word_request 
     return bad;
 }
 
-int clip_word_carry(const tn_ctx *c, const clip_judge *judge, const nn_model *m, const float *v, float *out, nn_word_map *map, tn_err *err) {
-    if (nn_word_map_between(c->k, &judge->clip->text, judge->tokenizer, m->text, m->tokenizer, c->threads, map, err)) return -1;
+int clip_word_carry(const tn_ctx *c, const clip_judge *judge, const nn_model *m, const float *v, float *out,
+                    nn_word_map *map, tn_err *err) {
+    if (nn_word_map_between(c->k, &judge->clip->text, judge->tokenizer, m->text, m->tokenizer, c->threads, map, err))
+        return -1;
     nn_word_map_apply(map, v, out);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* A word tuned in the space of a CLIP (nn/fit/clip_word.h) and carried over to a model's text encoder (nn/fit/word_map.h). */
+/* A word tuned in the space of a CLIP (nn/fit/clip_word.h) and carried over to a model's text encoder
+ * (nn/fit/word_map.h). */
 #ifndef TOOLS_CLIP_WORD_H
 #define TOOLS_CLIP_WORD_H
 
@@ -15,11 +16,13 @@ typedef struct clip_word_request {
     int npictures;
 } clip_word_request;
 
-/* Fills v [width of the CLIP's text tower]; *f says how, and receives the figures. The judge's tokenizer is as before afterwards.
- * TN_EUSAGE: a coarse word that is not one token, a sentence without {}; TN_ENUMERIC, TN_ENOMEM. */
-int clip_word_learn(tn_ctx *c, const clip_judge *judge, const clip_word_request *r, nn_clip_word *f, float *v, tn_err *err);
+/* Fills v [width of the CLIP's text tower]; *f says how, and receives the figures. The judge's tokenizer is as before
+ * afterwards. TN_EUSAGE: a coarse word that is not one token, a sentence without {}; TN_ENUMERIC, TN_ENOMEM. */
+int clip_word_learn(tn_ctx *c, const clip_judge *judge, const clip_word_request *r, nn_clip_word *f, float *v,
+                    tn_err *err);
 
 /* v in the CLIP's table -> out [width of the model's text encoder]; *map, which nn_word_map_free frees, says how. */
-int clip_word_carry(const tn_ctx *c, const clip_judge *judge, const nn_model *m, const float *v, float *out, nn_word_map *map, tn_err *err);
+int clip_word_carry(const tn_ctx *c, const clip_judge *judge, const nn_model *m, const float *v, float *out,
+                    nn_word_map *map, tn_err *err);
 
 #endif

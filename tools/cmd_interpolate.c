@@ -25,16 +25,20 @@ typedef struct interpolate_options {
 
 #define FIELD(name) offsetof(interpolate_options, name)
 static const opt_row rows[] = {
-    {"m,model,d,pretrained-model-name-or-path", OPT_TEXT, FIELD(model), 0, 0, "DIR", "model directory as diffusers saves it"},
+    {"m,model,d,pretrained-model-name-or-path", OPT_TEXT, FIELD(model), 0, 0, "DIR",
+     "model directory as diffusers saves it"},
     {"from-picture", OPT_TEXT, FIELD(image[0]), 0, 0, "FILE", "the picture at one end; with --to-picture"},
     {"to-picture", OPT_TEXT, FIELD(image[1]), 0, 0, "FILE", "the picture at the other end"},
-    {"from-word", OPT_TEXT, FIELD(word[0]), 0, 0, "WORD", "the word at one end, learned or of the vocabulary; with --to-word"},
+    {"from-word", OPT_TEXT, FIELD(word[0]), 0, 0, "WORD",
+     "the word at one end, learned or of the vocabulary; with --to-word"},
     {"to-word", OPT_TEXT, FIELD(word[1]), 0, 0, "WORD", "the word at the other end"},
-    {"p,prompt", OPT_TEXT, FIELD(prompt), 0, 0, "TEXT", "what to draw, {} for the word (default: a photo of a {}; with pictures alone: nothing)"},
+    {"p,prompt", OPT_TEXT, FIELD(prompt), 0, 0, "TEXT",
+     "what to draw, {} for the word (default: a photo of a {}; with pictures alone: nothing)"},
     {"n,negative-prompt", OPT_TEXT, FIELD(negative), 0, 0, "TEXT", "what not to draw (default: nothing)"},
     {"embedding", OPT_LIST, FIELD(embedding), 0, 0, "[NAME=]FILE", "a learned word; may be repeated"},
     {"frames,n-frames", OPT_INT, FIELD(frames), 2, 10000, "N", "pictures, ends included (default: 9)"},
-    {"o,output", OPT_TEXT, FIELD(output), 0, 0, "FILE", "PNG or PPM; %d or %03d is the frame's number (default: frame-%02d.png)"},
+    {"o,output", OPT_TEXT, FIELD(output), 0, 0, "FILE",
+     "PNG or PPM; %d or %03d is the frame's number (default: frame-%02d.png)"},
     {"sheet", OPT_TEXT, FIELD(sheet), 0, 0, "FILE", "also all frames in one picture"},
     {"steps", OPT_INT, FIELD(steps), 2, 1000000, "N", "steps of DDIM, there and back (default: 50)"},
     {"cfg-scale,guidance-scale,scale,g", OPT_NUMBER, FIELD(guidance), 0, 1000, "X",
@@ -42,23 +46,28 @@ static const opt_row rows[] = {
     {"S,seed", OPT_INT, FIELD(seed), -1, 9.2e18, "N", "of the noise between words; -1 is random (default)"},
     {"W,width", OPT_INT, FIELD(width), 8, 16384, "N", "in pixels, between words (default: the model's size)"},
     {"H,height", OPT_INT, FIELD(height), 8, 16384, "N", "in pixels, between words (default: the model's size)"},
-    {"resolution", OPT_INT, FIELD(resolution), 1, 65536, "N", "squeeze the pictures to N x N first (default: their own size)"},
+    {"resolution", OPT_INT, FIELD(resolution), 1, 65536, "N",
+     "squeeze the pictures to N x N first (default: their own size)"},
     {"tokenizer-mode", OPT_TEXT, FIELD(tokenizer_mode), 0, 0, "hf|openai", "rules of the tokenizer (default: hf)"},
     OPT_COMMON(interpolate_options, common),
 };
 
 static int run(int argc, char **argv);
 const opt_command cmd_interpolate = {
-    "interpolate", "pictures between two pictures, or between two words",
+    "interpolate",
+    "pictures between two pictures, or between two words",
     "interpolate --model DIR --from-picture A --to-picture B [options]\n"
     "       oneword interpolate --model DIR --from-word A --to-word B [options]",
-    "Between pictures: each is inverted to its noise (see invert), and the noise goes along the great circle from one to the other.\n"
+    "Between pictures: each is inverted to its noise (see invert), and the noise goes along the great circle from one "
+    "to the other.\n"
     "Between words: the vectors do, and the noise stays. With both, a picture's word is the one of its end.\n\n"
     "  oneword interpolate --model testdata/world/model --from-word cat --to-word rabbit --seed 3 --sheet sheet.png\n"
     "  oneword interpolate --model testdata/world/model --from-picture testdata/world/concepts/bunbun/0.png \\\n"
     "    --to-picture testdata/world/concepts/mango/0.png -p 'a photo of a cat' --sheet sheet.png\n\n"
     "Prints the path of each frame, or with --json a line {\"file\", \"t\"}.",
-    rows, sizeof rows / sizeof *rows, run};
+    rows,
+    sizeof rows / sizeof *rows,
+    run};
 
 /* What the word is called while it is between two. */
 #define PLACEHOLDER "<|between|>"
@@ -84,11 +93,17 @@ static int settle(job *j, tn_err *err) {
     if (!o->model) return tn_fail(err, TN_EUSAGE, "--model is needed (a directory as diffusers saves it)");
     if (!o->image[0] != !o->image[1]) return tn_fail(err, TN_EUSAGE, "--from-picture and --to-picture belong together");
     if (!o->word[0] != !o->word[1]) return tn_fail(err, TN_EUSAGE, "--from-word and --to-word belong together");
-    if (!o->image[0] && !o->word[0]) return tn_fail(err, TN_EUSAGE, "between what? (--from-picture and --to-picture, or --from-word and --to-word)");
-    if (o->image[0] && (o->width || o->height)) return tn_fail(err, TN_EUSAGE, "--width and --height are for words: the pictures have sizes (--resolution)");
-    if (!o->image[0] && o->resolution) return tn_fail(err, TN_EUSAGE, "--resolution is for pictures (words have --width and --height)");
+    if (!o->image[0] && !o->word[0])
+        return tn_fail(err, TN_EUSAGE, "between what? (--from-picture and --to-picture, or --from-word and --to-word)");
+    if (o->image[0] && (o->width || o->height))
+        return tn_fail(err, TN_EUSAGE, "--width and --height are for words: the pictures have sizes (--resolution)");
+    if (!o->image[0] && o->resolution)
+        return tn_fail(err, TN_EUSAGE, "--resolution is for pictures (words have --width and --height)");
     if (!o->prompt) o->prompt = o->word[0] ? "a photo of a {}" : "";
-    if (o->word[0] && !strstr(o->prompt, "{}")) return tn_fail(err, TN_EUSAGE, "--prompt \"%s\": no {} for the word", o->prompt);
+    if (o->word[0] && !strstr(o->prompt, "{}"))
+        return tn_fail(err, TN_EUSAGE, "--prompt \"%s\": no {} for the word", o->prompt);
+    if (!o->word[0] && strstr(o->prompt, "{}"))
+        return tn_fail(err, TN_EUSAGE, "--prompt \"%s\": {} is for a word, --from-word and --to-word", o->prompt);
     if (o->guidance < 0.0) o->guidance = o->image[0] ? 1.0 : 7.5;
     if (prompt_check("--prompt", o->prompt, err) || prompt_check("--negative-prompt", o->negative, err)) return -1;
     if (o->seed == -1) {
@@ -98,7 +113,9 @@ static int settle(job *j, tn_err *err) {
     return out_try_pictures(o->output, o->frames, err) || (o->sheet && out_try_pictures(o->sheet, 1, err)) ? -1 : 0;
 }
 
-static nn_tokenizer_rules rules(const job *j) { return strcmp(j->o.tokenizer_mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF; }
+static nn_tokenizer_rules rules(const job *j) {
+    return strcmp(j->o.tokenizer_mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF;
+}
 
 /* ---- words ---- */
 
@@ -112,13 +129,19 @@ static int find_word(job *j, const char *word, float **out, int64_t *n, tn_err *
     }
     int32_t id = learned ? -1 : nn_tokenizer_word(j->m->tokenizer, word);
     if (!learned && (id < 0 || id >= text->cfg.vocab))
-        return tn_fail(err, TN_EUSAGE, "\"%s\" is neither a learned word (--embedding) nor one token of the vocabulary", word);
+        return tn_fail(err, TN_EUSAGE, "\"%s\" is neither a learned word (--embedding) nor one token of the vocabulary",
+                       word);
     if (learned && learned->dim != width)
-        return tn_fail(err, TN_EINPUT, "the word %s has vectors of width %" PRId64 ", the model %" PRId64, word, learned->dim, width);
+        return tn_fail(err, TN_EINPUT, "the word %s has vectors of width %" PRId64 ", the model %" PRId64, word,
+                       learned->dim, width);
     *n = learned ? learned->n : 1;
-    if (!(*out = malloc((size_t)(*n * width) * sizeof **out))) return tn_fail(err, TN_ENOMEM, "out of memory for the word %s", word);
-    if (learned) memcpy(*out, learned->v, (size_t)(*n * width) * sizeof **out);
-    else j->c.k->widen(width, (const char *)text->token.data + (size_t)(id * width) * tn_dtype_size(text->token.dtype), text->token.dtype, *out);
+    if (!(*out = malloc((size_t)(*n * width) * sizeof **out)))
+        return tn_fail(err, TN_ENOMEM, "out of memory for the word %s", word);
+    if (learned)
+        memcpy(*out, learned->v, (size_t)(*n * width) * sizeof **out);
+    else
+        j->c.k->widen(width, (const char *)text->token.data + (size_t)(id * width) * tn_dtype_size(text->token.dtype),
+                      text->token.dtype, *out);
     return 0;
 }
 
@@ -130,9 +153,11 @@ static int prepare_words(job *j, tn_err *err) {
         if (emb_read_argument(o->embedding.item[i], &j->words, err)) return -1;
     }
     if (o->word[0]) {
-        if (find_word(j, o->word[0], &j->ends[0], &n[0], err) || find_word(j, o->word[1], &j->ends[1], &n[1], err)) return -1;
+        if (find_word(j, o->word[0], &j->ends[0], &n[0], err) || find_word(j, o->word[1], &j->ends[1], &n[1], err))
+            return -1;
         if (n[0] != n[1])
-            return tn_fail(err, TN_EUSAGE, "%s has %" PRId64 " vectors and %s %" PRId64 ": expected as many", o->word[0], n[0], o->word[1], n[1]);
+            return tn_fail(err, TN_EUSAGE, "%s has %" PRId64 " vectors and %s %" PRId64 ": expected as many",
+                           o->word[0], n[0], o->word[1], n[1]);
         j->nvectors = n[0];
         if (emb_append(&j->words, PLACEHOLDER, n[0], j->m->text->cfg.t.width, j->ends[0], err)) return -1;
     }
@@ -154,9 +179,18 @@ static int invert_end(job *j, int end, tn_err *err) {
     nn_image picture;
     latents latent;
     int64_t width = j->m->text->cfg.t.width;
-    inv_request r = {.prompt = j->prompt, .negative = o->negative, .learned = j->learned, .rows = j->learned_rows, .steps = o->steps,
-                     .guidance = o->guidance, .rules = rules(j), .progress = invert_done, .arg = j};
-    if (j->ends[end]) memcpy(j->learned + (j->learned_rows - j->nvectors) * width, j->ends[end], (size_t)(j->nvectors * width) * sizeof(float));
+    inv_request r = {.prompt = j->prompt,
+                     .negative = o->negative,
+                     .learned = j->learned,
+                     .rows = j->learned_rows,
+                     .steps = o->steps,
+                     .guidance = o->guidance,
+                     .rules = rules(j),
+                     .progress = invert_done,
+                     .arg = j};
+    if (j->ends[end])
+        memcpy(j->learned + (j->learned_rows - j->nvectors) * width, j->ends[end],
+               (size_t)(j->nvectors * width) * sizeof(float));
     if (latents_picture(o->image[end], j->m->vae, o->resolution, &picture, err)) return -1;
     int bad = latents_encode(&j->c, j->m->vae, &picture, &latent, err);
     nn_image_free(&picture);
@@ -165,7 +199,8 @@ static int invert_end(job *j, int end, tn_err *err) {
     latents_free(&latent);
     j->work_done += inv_work(&r, false);
     if (bad || end == 0 || (j->noise[0].h == j->noise[1].h && j->noise[0].w == j->noise[1].w)) return bad;
-    return tn_fail(err, TN_EINPUT, "%s and %s: expected pictures of one size (--resolution makes them so)", o->image[0], o->image[1]);
+    return tn_fail(err, TN_EINPUT, "%s and %s: expected pictures of one size (--resolution makes them so)", o->image[0],
+                   o->image[1]);
 }
 
 /* ---- frames ---- */
@@ -180,11 +215,23 @@ static int make_frames(job *j, tn_err *err) {
     const interpolate_options *o = &j->o;
     int64_t f = nn_vae_factor(j->m->vae);
     bool pictures = o->image[0] != NULL;
-    gen_request r = {.prompt = j->prompt, .negative = o->negative, .learned = j->learned, .rows = j->learned_rows,
-                     .width = pictures ? j->noise[0].w * f : o->width, .height = pictures ? j->noise[0].h * f : o->height, .steps = o->steps,
-                     .guidance = o->guidance, .sampler = "ddim", .seed = (uint64_t)o->seed, .rules = rules(j), .progress = frame_done, .arg = j};
-    between_ends e = {{j->noise[0].z, j->noise[1].z}, {j->ends[0], j->ends[1]}, j->learned_rows - j->nvectors, j->nvectors};
-    if (!(j->frame = calloc((size_t)o->frames, sizeof *j->frame))) return tn_fail(err, TN_ENOMEM, "out of memory for %" PRId64 " frames", o->frames);
+    gen_request r = {.prompt = j->prompt,
+                     .negative = o->negative,
+                     .learned = j->learned,
+                     .rows = j->learned_rows,
+                     .width = pictures ? j->noise[0].w * f : o->width,
+                     .height = pictures ? j->noise[0].h * f : o->height,
+                     .steps = o->steps,
+                     .guidance = o->guidance,
+                     .sampler = "ddim",
+                     .seed = (uint64_t)o->seed,
+                     .rules = rules(j),
+                     .progress = frame_done,
+                     .arg = j};
+    between_ends e = {
+        {j->noise[0].z, j->noise[1].z}, {j->ends[0], j->ends[1]}, j->learned_rows - j->nvectors, j->nvectors};
+    if (!(j->frame = calloc((size_t)o->frames, sizeof *j->frame)))
+        return tn_fail(err, TN_ENOMEM, "out of memory for %" PRId64 " frames", o->frames);
     return between_pictures(&j->c, j->m, &r, &e, o->frames, j->frame, err);
 }
 
@@ -212,13 +259,22 @@ static int draw_sheet(const job *j, tn_err *err) {
     char *text = malloc((size_t)o->frames * CAPTION), title[200];
     nn_image sheet = {0};
     int bad = caption && text ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for the sheet");
-    snprintf(title, sizeof title, "%s to %s", o->word[0] ? o->word[0] : o->image[0], o->word[1] ? o->word[1] : o->image[1]);
+    snprintf(title, sizeof title, "%s to %s", o->word[0] ? o->word[0] : o->image[0],
+             o->word[1] ? o->word[1] : o->image[1]);
     for (int64_t i = 0; i < o->frames && !bad; i++) {
         caption[i] = text + i * CAPTION;
         snprintf(text + i * CAPTION, CAPTION, "%.3f", (double)i / (double)(o->frames - 1));
     }
-    strip s = {.title = o->prompt, .image = j->frame, .caption = caption, .n = (int)o->frames, .columns = o->frames < COLUMNS ? (int)o->frames : COLUMNS};
-    if (!bad) bad = sheet_draw(title, &s, 1, j->frame[0].width <= 128 ? 2 : 1, &sheet, err) || out_picture(o->sheet, &sheet, NULL, 0, err) ? -1 : 0;
+    strip s = {.title = o->prompt,
+               .image = j->frame,
+               .caption = caption,
+               .n = (int)o->frames,
+               .columns = o->frames < COLUMNS ? (int)o->frames : COLUMNS};
+    if (!bad)
+        bad = sheet_draw(title, &s, 1, j->frame[0].width <= 128 ? 2 : 1, &sheet, err) ||
+                      out_picture(o->sheet, &sheet, NULL, 0, err)
+                  ? -1
+                  : 0;
     nn_image_free(&sheet);
     free(caption), free(text);
     return bad;
@@ -228,7 +284,8 @@ static int write_all(job *j, tn_err *err) {
     const interpolate_options *o = &j->o;
     for (int64_t i = 0; i < o->frames; i++) {
         char path[4096];
-        if (out_picture_path(o->output, i, o->frames, path, sizeof path, err) || out_picture(path, &j->frame[i], NULL, 0, err) || announce(j, path, i, err))
+        if (out_picture_path(o->output, i, o->frames, path, sizeof path, err) ||
+            out_picture(path, &j->frame[i], NULL, 0, err) || announce(j, path, i, err))
             return -1;
     }
     return o->sheet ? draw_sheet(j, err) : 0;
@@ -236,8 +293,11 @@ static int write_all(job *j, tn_err *err) {
 
 static int interpolate(job *j, tn_err *err) {
     const interpolate_options *o = &j->o;
-    if (settle(j, err) || opt_context(&o->common, &j->c, err) || nn_model_load(o->model, NN_LOAD_ALL, &j->m, err) || prepare_words(j, err)) return -1;
-    opt_progress_start(&j->bar, &o->common, "interpolate", o->frames * o->steps + (o->image[0] ? 2 * (o->steps - 1) : 0), 0);
+    if (settle(j, err) || opt_context(&o->common, &j->c, err) || nn_model_load(o->model, NN_LOAD_ALL, &j->m, err) ||
+        prepare_words(j, err))
+        return -1;
+    opt_progress_start(&j->bar, &o->common, "interpolate",
+                       o->frames * o->steps + (o->image[0] ? 2 * (o->steps - 1) : 0), 0);
     for (int end = 0; end < 2 && o->image[0]; end++) {
         if (invert_end(j, end, err)) return -1;
     }
@@ -247,7 +307,13 @@ static int interpolate(job *j, tn_err *err) {
 }
 
 static int run(int argc, char **argv) {
-    job j = {.o = {.output = "frame-%02d.png", .negative = "", .tokenizer_mode = "hf", .frames = 9, .steps = 50, .seed = -1, .guidance = -1.0}};
+    job j = {.o = {.output = "frame-%02d.png",
+                   .negative = "",
+                   .tokenizer_mode = "hf",
+                   .frames = 9,
+                   .steps = 50,
+                   .seed = -1,
+                   .guidance = -1.0}};
     tn_err err;
     int r = opt_parse(&cmd_interpolate, argc, argv, &j.o, NULL, NULL, &err);
     if (!r) {

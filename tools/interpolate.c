@@ -20,10 +20,16 @@ static void step_done(void *arg, int64_t done, int64_t total) {
     if (f->asked->progress) f->asked->progress(f->asked->arg, f->done + done, total * f->count);
 }
 
-static int open_frames(frames *f, const nn_model *m, const gen_request *r, const between_ends *e, int64_t count, tn_err *err) {
+static int open_frames(frames *f, const nn_model *m, const gen_request *r, const between_ends *e, int64_t count,
+                       tn_err *err) {
     int64_t factor = nn_vae_factor(m->vae), native = gen_native_size(m);
     int64_t w = (r->width ? r->width : native) / factor, h = (r->height ? r->height : native) / factor;
-    *f = (frames){.r = *r, .e = e, .width = m->text->cfg.t.width, .n = nn_unet_cfg(m->unet)->in_channels * h * w, .asked = r, .count = count};
+    *f = (frames){.r = *r,
+                  .e = e,
+                  .width = m->text->cfg.t.width,
+                  .n = nn_unet_cfg(m->unet)->in_channels * h * w,
+                  .asked = r,
+                  .count = count};
     TN_REQUIRE(count >= 2 && !r->noise && e->row + (e->word[0] ? e->n : 0) <= r->rows);
     f->noise = malloc((size_t)f->n * sizeof *f->noise);
     f->learned = malloc((size_t)(r->rows * f->width + 1) * sizeof *f->learned);
@@ -44,7 +50,8 @@ static void move(frames *f, double t) {
     }
 }
 
-int between_pictures(tn_ctx *c, nn_model *m, const gen_request *r, const between_ends *e, int64_t count, nn_image *out, tn_err *err) {
+int between_pictures(tn_ctx *c, nn_model *m, const gen_request *r, const between_ends *e, int64_t count, nn_image *out,
+                     tn_err *err) {
     frames f;
     for (int64_t i = 0; i < count; i++) out[i] = (nn_image){0};
     int bad = open_frames(&f, m, r, e, count, err);

@@ -34,10 +34,12 @@ static int encode_prompts(tn_ctx *c, const nn_model *m, const inv_request *r, in
     return bad;
 }
 
-static int open_inversion(tn_ctx *c, const nn_model *m, const inv_request *r, const latents *of, inversion *v, tn_err *err) {
+static int open_inversion(tn_ctx *c, const nn_model *m, const inv_request *r, const latents *of, inversion *v,
+                          tn_err *err) {
     nn_schedule_config config;
     *v = (inversion){.r = r};
-    v->like = (nn_sampling){.unet = m->unet, .B = 1, .h = of->h, .w = of->w, .guidance = (float)r->guidance, .after = after, .arg = v};
+    v->like = (nn_sampling){
+        .unet = m->unet, .B = 1, .h = of->h, .w = of->w, .guidance = (float)r->guidance, .after = after, .arg = v};
     if (gen_schedule(m, "ddim", &config, NULL, err)) return -1;
     int bad = nn_schedule_init(&v->schedule, &config, err);
     nn_schedule_config_free(&config);
@@ -63,12 +65,15 @@ int inv_noise(tn_ctx *c, const nn_model *m, const inv_request *r, const latents 
         bad = nn_ddim_invert(c, &v.like, &v.schedule, r->rule, (int)r->steps, z, err);
     }
     close_inversion(&v);
-    if (bad) free(z);
-    else *noise = (latents){1, of->h, of->w, of->n, z};
+    if (bad)
+        free(z);
+    else
+        *noise = (latents){1, of->h, of->w, of->n, z};
     return bad;
 }
 
-int inv_round_trip(tn_ctx *c, const nn_model *m, const inv_request *r, const latents *of, double *mse, nn_image *back, tn_err *err) {
+int inv_round_trip(tn_ctx *c, const nn_model *m, const inv_request *r, const latents *of, double *mse, nn_image *back,
+                   tn_err *err) {
     inversion v;
     float *z = malloc(2 * (size_t)of->n * sizeof *z);
     if (!z) return tn_fail(err, TN_ENOMEM, "out of memory for a latent");

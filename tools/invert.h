@@ -25,6 +25,7 @@ int64_t inv_work(const inv_request *r, bool round_trip);
 int inv_noise(tn_ctx *c, const nn_model *m, const inv_request *r, const latents *of, latents *noise, tn_err *err);
 
 /* There and back: *mse of the latent, and the picture that comes out, which the caller frees. */
-int inv_round_trip(tn_ctx *c, const nn_model *m, const inv_request *r, const latents *of, double *mse, nn_image *back, tn_err *err);
+int inv_round_trip(tn_ctx *c, const nn_model *m, const inv_request *r, const latents *of, double *mse, nn_image *back,
+                   tn_err *err);
 
 #endif

@@ -69,12 +69,15 @@ int latents_read(const char *path, const char *tensor, const nn_vae *vae, latent
     int bad = t ? read_tensor(t, vae, &l, err) : -1;
     if (!bad) warn_scale(st, vae, path);
     tn_st_close(st);
-    if (bad) latents_free(&l);
-    else *out = l;
+    if (bad)
+        latents_free(&l);
+    else
+        *out = l;
     return bad;
 }
 
-int latents_write(const char *path, const nn_vae *vae, const latents *l, const latents_note *notes, int n, tn_err *err) {
+int latents_write(const char *path, const nn_vae *vae, const latents *l, const latents_note *notes, int n,
+                  tn_err *err) {
     char factor[32];
     tn_st_writer *w = tn_st_writer_new();
     if (!w) return tn_fail(err, TN_ENOMEM, "%s: out of memory", path);
@@ -119,7 +122,8 @@ int latents_picture(const char *path, const nn_vae *vae, int64_t resolution, nn_
 int latents_encode(tn_ctx *c, const nn_vae *vae, const nn_image *image, latents *out, tn_err *err) {
     int64_t f = nn_vae_factor(vae), h = image->height / f, w = image->width / f;
     latents l = {1, h, w, nn_vae_cfg(vae)->latent_channels * h * w, NULL};
-    float *pixels = malloc(3 * (size_t)(image->width * image->height) * sizeof *pixels), *moments = malloc(2 * (size_t)l.n * sizeof *moments);
+    float *pixels = malloc(3 * (size_t)(image->width * image->height) * sizeof *pixels),
+          *moments = malloc(2 * (size_t)l.n * sizeof *moments);
     l.z = malloc((size_t)l.n * sizeof *l.z);
     int bad = pixels && moments && l.z ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for the picture");
     if (!bad) {
@@ -129,8 +133,10 @@ int latents_encode(tn_ctx *c, const nn_vae *vae, const nn_image *image, latents 
     if (!bad) nn_sample_posterior(vae, c->k, moments, NULL, l.z, l.n);
     if (!bad && !nn_all_finite(l.z, l.n)) bad = tn_fail(err, TN_ENUMERIC, "the picture's latent is not finite");
     free(pixels), free(moments);
-    if (bad) latents_free(&l);
-    else *out = l;
+    if (bad)
+        latents_free(&l);
+    else
+        *out = l;
     return bad;
 }
 

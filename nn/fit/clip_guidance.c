@@ -38,12 +38,14 @@ static double x0_of(int type, double a, double b, double sample, double output) 
     return type == NN_PREDICT_V ? a * sample - b * output : output;
 }
 
-/* What a prediction changes by where the eps that it stands for changes by one, the sample staying what it is: with v = a eps -
- * b x0 and x0 = (sample - b eps) / a, dv = a + b^2 / a = 1 / a. */
-static double per_eps(int type, double a, double b) { return type == NN_PREDICT_EPSILON ? 1.0 : type == NN_PREDICT_V ? 1.0 / a : -b / a; }
+/* What a prediction changes by where the eps that it stands for changes by one, the sample staying what it is: with v =
+ * a eps - b x0 and x0 = (sample - b eps) / a, dv = a + b^2 / a = 1 / a. */
+static double per_eps(int type, double a, double b) {
+    return type == NN_PREDICT_EPSILON ? 1.0 : type == NN_PREDICT_V ? 1.0 / a : -b / a;
+}
 
-static int move(nn_clip_guidance *g, const nn_views *views, double abar, const float *latent, float *output, float *x0, float *grad,
-                tn_err *err) {
+static int move(nn_clip_guidance *g, const nn_views *views, double abar, const float *latent, float *output, float *x0,
+                float *grad, tn_err *err) {
     int type = g->schedule->config.prediction_type;
     double a = sqrt(abar), b = sqrt(1.0 - abar), along = g->scale * b * per_eps(type, a, b);
     for (int64_t i = 0; i < elements(g); i++) x0[i] = (float)x0_of(type, a, b, (double)latent[i], (double)output[i]);

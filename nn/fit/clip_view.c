@@ -30,7 +30,8 @@ static int resize_matrix(int64_t in, int64_t out, float *m, tn_err *err) {
 static int allocate(const nn_clip *m, int64_t H, int64_t W, int64_t n, bool noisy, nn_views *v, tn_err *err) {
     int64_t S = m->crop;
     *v = (nn_views){.n = n, .H = H, .W = W, .S = S};
-    v->across = calloc((size_t)(n * S * W), sizeof *v->across), v->down = calloc((size_t)(3 * n * S * H), sizeof *v->down);
+    v->across = calloc((size_t)(n * S * W), sizeof *v->across),
+    v->down = calloc((size_t)(3 * n * S * H), sizeof *v->down);
     if (noisy) v->noise = malloc((size_t)(n * 3 * S * S) * sizeof *v->noise);
     for (int i = 0; i < 3; i++) /* (x / 2 + 1/2 - mean) / std */
         v->norm[4 * i] = 0.5f / m->std[i], v->shift[i] = (0.5f - m->mean[i]) / m->std[i];
@@ -119,16 +120,17 @@ static tn_tensor *constant(tn_ctx *c, int ndim, const int64_t *shape, const floa
     return tn_leaf(c, TN_F32, ndim, shape, (void *)(uintptr_t)data, false);
 }
 
-/* [1,3,H,W] -> [n,3,S,S]. The linear operator works along rows, so columns are turned into rows between the two axes; the
- * colours lie before the views until the normalisation, a linear map of colours, turns them round too. */
+/* [1,3,H,W] -> [n,3,S,S]. The linear operator works along rows, so columns are turned into rows between the two axes;
+ * the colours lie before the views until the normalisation, a linear map of colours, turns them round too. */
 static tn_tensor *look(tn_ctx *c, const nn_views *v, tn_tensor *image) {
     int64_t n = v->n, H = v->H, S = v->S;
     tn_tensor *x = tn_clamp(c, tn_reshape(c, image, 3, (int64_t[]){3, H, v->W}), -1.0f, 1.0f);
     x = tn_linear(c, x, constant(c, 2, (int64_t[]){n * S, v->W}, v->across), NULL); /* [3, H, n*S] */
-    x = tn_nchw_to_tokens(c, tn_reshape(c, x, 4, (int64_t[]){3, H, 1, n * S}));      /* [3, n*S, H] */
+    x = tn_nchw_to_tokens(c, tn_reshape(c, x, 4, (int64_t[]){3, H, 1, n * S}));     /* [3, n*S, H] */
     tn_tensor *down = constant(c, 3, (int64_t[]){3 * n, S, H}, v->down);
     x = tn_matmul(c, down, tn_reshape(c, x, 3, (int64_t[]){3 * n, S, H}), false, true); /* [3*n, S down, S across] */
-    x = tn_linear_from_image(c, tn_reshape(c, x, 4, (int64_t[]){1, 3, n, S * S}), constant(c, 2, (int64_t[]){3, 3}, v->norm),
+    x = tn_linear_from_image(c, tn_reshape(c, x, 4, (int64_t[]){1, 3, n, S * S}),
+                             constant(c, 2, (int64_t[]){3, 3}, v->norm),
                              constant(c, 1, (int64_t[]){3}, v->shift)); /* [1, n*S*S, 3] */
     x = tn_tokens_to_nchw(c, tn_reshape(c, x, 3, (int64_t[]){n, S * S, 3}), S, S);
     return v->noise ? tn_add(c, x, constant(c, 4, (int64_t[]){n, 3, S, S}, v->noise)) : x;
@@ -143,7 +145,10 @@ tn_tensor *nn_clip_view_features(tn_ctx *c, const nn_clip *m, const nn_views *v,
 
 /* theta from its cosine; *slope = d(theta^2 / 2) / d cos = -theta / sin theta, which goes to -1 with theta. */
 static double angle_of(double cosine, double *slope) {
-    double x = cosine < -1.0 ? -1.0 : cosine > 1.0 ? 1.0 : cosine, theta = 2.0 * tn_asin(sqrt((1.0 - x) / 2.0)), s = tn_sin(theta);
+    double x = cosine < -1.0  ? -1.0
+               : cosine > 1.0 ? 1.0
+                              : cosine,
+           theta = 2.0 * tn_asin(sqrt((1.0 - x) / 2.0)), s = tn_sin(theta);
     *slope = s > 1e-6 ? -theta / s : theta > 1.0 ? -1e6 : -1.0; /* the far pole has no direction */
     return theta;
 }

@@ -17,7 +17,8 @@ typedef struct tuning {
     double temperature, between; /* between: cosine of the two poles */
 } tuning;
 
-/* log(1 + exp(u)), the loss of choosing between two whose logits differ by u; *slope = 1 / (1 + exp(-u)), its derivative. */
+/* log(1 + exp(u)), the loss of choosing between two whose logits differ by u; *slope = 1 / (1 + exp(-u)), its
+ * derivative. */
 static double choice(double u, double *slope) {
     *slope = 1.0 / (1.0 + tn_exp(-u));
     return u > 0.0 ? u + tn_log1p(tn_exp(-u)) : tn_log1p(tn_exp(u)); /* exp of a negative number only */
@@ -29,7 +30,8 @@ static double contrast(const tuning *t, const float *cosines, float *cotangent, 
     for (int64_t b = 0; b < t->B; b++) {
         double near = (double)cosines[2 * b], coarse = (double)cosines[2 * b + 1], of_sentence, of_pictures;
         sum += (choice((coarse - near) / T, &of_sentence) + choice((t->between - near) / T, &of_pictures)) / 2.0 / B;
-        cotangent[2 * b] = (float)(-(of_sentence + of_pictures) / 2.0 / T / B), cotangent[2 * b + 1] = (float)(of_sentence / 2.0 / T / B);
+        cotangent[2 * b] = (float)(-(of_sentence + of_pictures) / 2.0 / T / B),
+                      cotangent[2 * b + 1] = (float)(of_sentence / 2.0 / T / B);
         mean[0] += near / B, mean[1] += coarse / B;
     }
     return sum;
@@ -52,8 +54,8 @@ static int look(tuning *t, tn_tensor **leaf, double *loss, double mean[2], tn_er
     return sound ? 0 : tn_fail(err, TN_ENUMERIC, "the loss or its gradient is not finite (a smaller learning rate?)");
 }
 
-int nn_clip_word_fit(tn_ctx *c, const nn_clip *m, nn_clip_word *f, const int64_t *ids, int64_t B, int64_t L, const float *pictures,
-                     const float *coarse, float *v, tn_err *err) {
+int nn_clip_word_fit(tn_ctx *c, const nn_clip *m, nn_clip_word *f, const int64_t *ids, int64_t B, int64_t L,
+                     const float *pictures, const float *coarse, float *v, tn_err *err) {
     static const tn_adamw_config adam = {0.9, 0.999, 1e-8, 0.0};
     int64_t width = m->text.cfg.t.width, P = m->vision.projection;
     float *room = calloc((size_t)(2 * P + 2 * width), sizeof *room), *first = room + 2 * P, *second = first + width;

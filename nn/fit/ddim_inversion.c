@@ -13,8 +13,11 @@ static void turn_round(nn_sampler *s, const nn_schedule *schedule) {
         s->timesteps[i] = s->timesteps[S - 1 - i], s->timesteps[S - 1 - i] = t;
     }
     for (int i = 0; i + 1 < S; i++) {
-        float here = schedule->alphas_cumprod[(int)s->timesteps[i]], next = schedule->alphas_cumprod[(int)s->timesteps[i + 1]];
-        s->steps[i] = (nn_step){.sqrt_alpha = sqrtf(here), .sqrt_beta = sqrtf(1.0f - here), .from_x0 = sqrtf(next),
+        float here = schedule->alphas_cumprod[(int)s->timesteps[i]],
+              next = schedule->alphas_cumprod[(int)s->timesteps[i + 1]];
+        s->steps[i] = (nn_step){.sqrt_alpha = sqrtf(here),
+                                .sqrt_beta = sqrtf(1.0f - here),
+                                .from_x0 = sqrtf(next),
                                 .from_eps = sqrtf(1.0f - next)};
     }
     s->n_steps = S - 1; /* from the last timestep there is nowhere to go */
@@ -31,12 +34,23 @@ int nn_ddim_inversion_init(nn_sampler *s, const nn_schedule *schedule, nn_invers
     return 0;
 }
 
-static size_t elements(const nn_sampling *s) { return (size_t)(s->B * nn_unet_cfg(s->unet)->in_channels * s->h * s->w); }
+static size_t elements(const nn_sampling *s) {
+    return (size_t)(s->B * nn_unet_cfg(s->unet)->in_channels * s->h * s->w);
+}
 
 /* `like` with a sampler of its own and nothing drawn. */
 static int run(tn_ctx *c, const nn_sampling *like, nn_sampler *sampler, float *latent, tn_err *err) {
-    nn_sampling s = {.unet = like->unet, .sampler = sampler, .B = like->B, .h = like->h, .w = like->w, .cond = like->cond,
-                     .uncond = like->uncond, .L = like->L, .D = like->D, .guidance = like->guidance, .after = like->after,
+    nn_sampling s = {.unet = like->unet,
+                     .sampler = sampler,
+                     .B = like->B,
+                     .h = like->h,
+                     .w = like->w,
+                     .cond = like->cond,
+                     .uncond = like->uncond,
+                     .L = like->L,
+                     .D = like->D,
+                     .guidance = like->guidance,
+                     .after = like->after,
                      .arg = like->arg};
     return nn_sample(c, &s, latent, err);
 }
@@ -50,8 +64,8 @@ int nn_ddim_invert(tn_ctx *c, const nn_sampling *like, const nn_schedule *schedu
     return r;
 }
 
-int nn_ddim_round_trip(tn_ctx *c, const nn_sampling *like, const nn_schedule *schedule, nn_inversion_rule rule, int steps,
-                       const float *latent, float *noise, float *back, double *mse, tn_err *err) {
+int nn_ddim_round_trip(tn_ctx *c, const nn_sampling *like, const nn_schedule *schedule, nn_inversion_rule rule,
+                       int steps, const float *latent, float *noise, float *back, double *mse, tn_err *err) {
     size_t n = elements(like);
     nn_schedule ddim = *schedule;
     nn_sampler sampler;

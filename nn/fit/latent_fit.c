@@ -30,7 +30,10 @@ typedef struct descent {
 static double picture_error(const float *made, const float *image, int64_t n) {
     double sum = 0.0;
     for (int64_t i = 0; i < n; i++) {
-        double x = (double)made[i] < -1.0 ? -1.0 : (double)made[i] > 1.0 ? 1.0 : (double)made[i], d = x - (double)image[i];
+        double x = (double)made[i] < -1.0  ? -1.0
+                   : (double)made[i] > 1.0 ? 1.0
+                                           : (double)made[i],
+               d = x - (double)image[i];
         sum += d * d;
     }
     return sum / (double)n;
@@ -68,8 +71,8 @@ static void adam(descent *d, const nn_latent_fit *f, int64_t step, const tn_tens
     if (leaf->grad_set) tn_adamw(d->c, &config, f->lr, step + 1, d->n, d->z, leaf->grad, d->m, d->v);
 }
 
-int nn_latent_fit_image(tn_ctx *c, const nn_vae *vae, nn_latent_fit *f, const float *image, float *latent, int64_t h, int64_t w,
-                        tn_err *err) {
+int nn_latent_fit_image(tn_ctx *c, const nn_vae *vae, nn_latent_fit *f, const float *image, float *latent, int64_t h,
+                        int64_t w, tn_err *err) {
     descent d;
     int64_t kept = c->checkpoint;
     if (open_descent(&d, c, vae, latent, h, w, err)) return -1;
@@ -102,8 +105,8 @@ static int whole(descent *d, double *loss, tn_err *err) {
     return r;
 }
 
-int nn_latent_fit_clip(tn_ctx *c, const nn_vae *vae, const nn_clip *clip, nn_latent_fit *f, const float *target, int64_t cutouts,
-                       tn_rng *g, float *latent, int64_t h, int64_t w, tn_err *err) {
+int nn_latent_fit_clip(tn_ctx *c, const nn_vae *vae, const nn_clip *clip, nn_latent_fit *f, const float *target,
+                       int64_t cutouts, tn_rng *g, float *latent, int64_t h, int64_t w, tn_err *err) {
     descent d;
     int64_t kept = c->checkpoint, factor = nn_vae_factor(vae);
     if (open_descent(&d, c, vae, latent, h, w, err)) return -1;

@@ -31,11 +31,11 @@ void nn_word_map_apply(const nn_word_map *m, const float *x, float *y) {
 
 typedef struct fit {
     int64_t n, P, Q, tried; /* tried: words that are left out in turn */
-    double *x, *y;        /* centred, [n,P], [n,Q] */
-    double *gram, *cross; /* X'X [P,P], X'Y [P,Q] */
-    double *chol, *w;     /* lower triangle of X'X + lambda I = L L'; the solution [P,Q] */
-    double *error;        /* [tried]: squared leave-one-out residual of each */
-    double *scratch;      /* [workers, P + Q] */
+    double *x, *y;          /* centred, [n,P], [n,Q] */
+    double *gram, *cross;   /* X'X [P,P], X'Y [P,Q] */
+    double *chol, *w;       /* lower triangle of X'X + lambda I = L L'; the solution [P,Q] */
+    double *error;          /* [tried]: squared leave-one-out residual of each */
+    double *scratch;        /* [workers, P + Q] */
     int threads;
 } fit;
 
@@ -100,8 +100,8 @@ static void solve(fit *f) {
     }
 }
 
-/* How far word i would be missed by the map fitted to the others: its residual over 1 - h, h = x' (X'X + lambda I)^-1 x + 1/n its
- * leverage, the last for the means. */
+/* How far word i would be missed by the map fitted to the others: its residual over 1 - h, h = x' (X'X + lambda I)^-1 x
+ * + 1/n its leverage, the last for the means. */
 static void leave_out(void *arg, int64_t at, int worker) {
     fit *f = arg;
     int64_t i = at * f->n / f->tried;
@@ -125,8 +125,10 @@ static int allocate(fit *f, nn_word_map *m, tn_err *err) {
     f->x = malloc(n * P * sizeof *f->x), f->y = malloc(n * Q * sizeof *f->y);
     f->gram = malloc(P * P * sizeof *f->gram), f->cross = malloc(P * Q * sizeof *f->cross);
     f->chol = calloc(P * P, sizeof *f->chol), f->w = malloc(P * Q * sizeof *f->w);
-    f->error = malloc((size_t)f->tried * sizeof *f->error), f->scratch = malloc((size_t)f->threads * (P + Q) * sizeof *f->scratch);
-    bool there = m->mean_from && m->mean_to && m->w && f->x && f->y && f->gram && f->cross && f->chol && f->w && f->error && f->scratch;
+    f->error = malloc((size_t)f->tried * sizeof *f->error);
+    f->scratch = malloc((size_t)f->threads * (P + Q) * sizeof *f->scratch);
+    bool there = m->mean_from && m->mean_to && m->w && f->x && f->y && f->gram && f->cross && f->chol && f->w &&
+                 f->error && f->scratch;
     return there ? 0 : tn_fail(err, TN_ENOMEM, "out of memory for a map of %lld words", (long long)f->n);
 }
 
@@ -154,13 +156,23 @@ static int choose(fit *f, nn_word_map *m, tn_err *err) {
         memcpy(m->w, f->w, (size_t)(f->P * f->Q) * sizeof *m->w);
     }
     m->explained = 1.0 - best / spread;
-    return best < INFINITY && spread > 0.0 ? 0 : tn_fail(err, TN_EINPUT, "the words of the two text encoders have no linear map (do they differ at all?)");
+    return best < INFINITY && spread > 0.0
+               ? 0
+               : tn_fail(err, TN_EINPUT,
+                         "the words of the two text encoders have no linear map (do they differ at all?)");
 }
 
-int nn_word_map_fit(const float *x, const float *y, int64_t n, int64_t from, int64_t to, int threads, nn_word_map *out, tn_err *err) {
+int nn_word_map_fit(const float *x, const float *y, int64_t n, int64_t from, int64_t to, int threads, nn_word_map *out,
+                    tn_err *err) {
     nn_word_map m = {.from = from, .to = to, .words = n};
-    fit f = {.n = n, .P = from, .Q = to, .tried = n < MOST_LEFT_OUT ? n : MOST_LEFT_OUT, .threads = threads > 0 ? threads : tn_max_threads()};
-    if (n < 2) return tn_fail(err, TN_EINPUT, "the two text encoders share %lld words: too few to carry a vector over", (long long)n);
+    fit f = {.n = n,
+             .P = from,
+             .Q = to,
+             .tried = n < MOST_LEFT_OUT ? n : MOST_LEFT_OUT,
+             .threads = threads > 0 ? threads : tn_max_threads()};
+    if (n < 2)
+        return tn_fail(err, TN_EINPUT, "the two text encoders share %lld words: too few to carry a vector over",
+                       (long long)n);
     int bad = allocate(&f, &m, err);
     if (!bad) {
         centre(x, n, from, m.mean_from, f.x), centre(y, n, to, m.mean_to, f.y);
@@ -168,8 +180,10 @@ int nn_word_map_fit(const float *x, const float *y, int64_t n, int64_t from, int
         bad = choose(&f, &m, err);
     }
     free(f.x), free(f.y), free(f.gram), free(f.cross), free(f.chol), free(f.w), free(f.error), free(f.scratch);
-    if (bad) nn_word_map_free(&m);
-    else *out = m;
+    if (bad)
+        nn_word_map_free(&m);
+    else
+        *out = m;
     return bad;
 }
 
@@ -214,16 +228,19 @@ static bool equal_rows(const float *x, const float *y, int64_t n) {
     return difference <= 1e-5 * size;
 }
 
-int nn_word_map_between(const tn_kernels *k, const nn_text_model *from, const nn_tokenizer *from_tokens, const nn_text_model *to,
-                        const nn_tokenizer *to_tokens, int threads, nn_word_map *out, tn_err *err) {
+int nn_word_map_between(const tn_kernels *k, const nn_text_model *from, const nn_tokenizer *from_tokens,
+                        const nn_text_model *to, const nn_tokenizer *to_tokens, int threads, nn_word_map *out,
+                        tn_err *err) {
     int64_t P = from->cfg.t.width, Q = to->cfg.t.width, n = gather(k, from, from_tokens, to, to_tokens, NULL, NULL);
     if (n < 2) return nn_word_map_fit(NULL, NULL, n, P, Q, threads, out, err);
     float *x = malloc((size_t)(n * (P + Q)) * sizeof *x), *y = x + n * P;
     if (!x) return tn_fail(err, TN_ENOMEM, "out of memory for %lld words", (long long)n);
     gather(k, from, from_tokens, to, to_tokens, x, y);
     int bad = 0;
-    if (P == Q && from->cfg.vocab == to->cfg.vocab && equal_rows(x, y, n * P)) *out = (nn_word_map){.same = true, .from = P, .to = Q, .words = n, .explained = 1.0};
-    else bad = nn_word_map_fit(x, y, n, P, Q, threads, out, err);
+    if (P == Q && from->cfg.vocab == to->cfg.vocab && equal_rows(x, y, n * P))
+        *out = (nn_word_map){.same = true, .from = P, .to = Q, .words = n, .explained = 1.0};
+    else
+        bad = nn_word_map_fit(x, y, n, P, Q, threads, out, err);
     free(x);
     return bad;
 }
