@@ -173,6 +173,13 @@ void test_main(test_state *t) {
         {1, 9, 6, 12, 5, 1, 1, 3, 6, 2, 0, 0},        /* 1x1, stride 2: phases without taps */
         {1, 2, 12, 10, 3, 7, 7, 12, 10, 1, 3, 3},     /* a large window */
         {1, 3, 6, 4, 2, 3, 3, 10, 18, 1, 3, 8},       /* padding wider than the image */
+        {2, 30, 4, 3, 43, 3, 3, 4, 3, 1, 1, 1},       /* fewer pixels than outputs: whole panels and a last one */
+        {2, 5, 4, 9, 75, 3, 3, 4, 9, 1, 1, 1},        /* the same, adding to dw */
+        {1, 7, 7, 9, 29, 3, 3, 3, 4, 2, 0, 1},        /* the same, stride 2 */
+        {1, 3, 2, 19, 60, 3, 3, 2, 19, 1, 1, 1},      /* the same, rows longer than a vector */
+        {2, 37, 7, 11, 4, 3, 3, 7, 11, 1, 1, 1},      /* few outputs */
+        {1, 40, 9, 8, 3, 4, 3, 7, 10, 1, 1, 2},       /* the same, adding, an even window, more padding */
+        {1, 33, 2, 3, 8, 3, 3, 2, 3, 1, 1, 1},        /* the same with fewer pixels than channels */
     };
     /* doubled: batch, C, H, W, O */
     static const int doubled[][5] = {

@@ -68,9 +68,11 @@ void K(conv_fold)(const conv_view *v, int64_t m, int64_t h, int64_t c, int64_t n
 void K(conv_doubled_weights)(const k_conv *p);
 size_t K(conv_doubled_weights_scratch)(const k_conv *p);
 
-/* dw alone, as in k_conv. */
+/* dw alone, as in k_conv; and where there are fewer pixels than outputs, to which the former turns then. */
 void K(conv_weights)(const k_conv *p);
 size_t K(conv_weights_scratch)(const k_conv *p);
+void K(conv_weights_few)(const k_conv *p);
+size_t K(conv_weights_few_scratch)(const k_conv *p);
 
 /* ---- small things for both drivers ---- */
 

@@ -8,9 +8,9 @@
  *   block  KC pixels: some rows of the grid, or some small images. The turned dy (128 KB: 128 outputs, more where the grid is small),
  *          the padded rows of the channels (70 of 3x3: 110 KB) and the resting chains (320 KB) stay in a second-level cache of 1 MB
  *
- * Between blocks the chains rest in the worker's scratch. Where one block is all, as at 8 x 8 pixels, none rest, and writing dw takes
- * as long as making it: tiles of all taps are turned in registers, so that dw is written in whole lines, and its lines are asked
- * for while the tiles compute. */
+ * Between blocks the chains rest in the worker's scratch; tiles ask for the next block's planes of dy and x while they compute. In the
+ * last block tiles of all taps are turned in registers, so that dw is written in whole lines, and ask for these lines. Where there
+ * are fewer pixels than outputs k_conv_weights_few.c cuts otherwise; where there are few outputs, x and dy change places. */
 #include "tensor/kernel/k_conv.h"
 #include "tensor/parallel.h"
 
@@ -64,8 +64,11 @@ static plan make_plan(const k_conv *p) {
 
 static int64_t worker_size(const plan *q) { return q->slab_size + q->dy_size + q->t_size + q->step_size; }
 
-size_t K(conv_weights_scratch)(const k_conv *p) {
-    if (p->O < 1 || p->C < 1 || p->batch < 1 || p->P < 1 || p->Q < 1) return 0;
+/* Whether k_conv_weights_few.c does it better. */
+static int few_pixels(const k_conv *p) { return p->batch * p->P * p->Q <= min64(KC, p->O - 1); }
+
+static size_t scratch_of(const k_conv *p) {
+    if (few_pixels(p)) return K(conv_weights_few_scratch)(p);
     plan q = make_plan(p);
     return (size_t)worker_size(&q) * sizeof(float) * (size_t)q.threads;
 }
@@ -74,6 +77,15 @@ size_t K(conv_weights_scratch)(const k_conv *p) {
 typedef struct block {
     int64_t b0, images, p0, rows;
 } block;
+
+/* A row of the image between zeros, pitch floats, by vectors of which few are whole: rows of 8 or 16 pixels are short. */
+static void fill_row(const k_conv *p, const plan *q, const float *row, float *out) {
+    int64_t first = -p->left;
+    for (int64_t z = 0; z < q->pitch; z += V_LANES, first += V_LANES) {
+        int64_t lo = min64(V_LANES, max64(0, -first)), hi = max64(lo, min64(V_LANES, p->W - first));
+        v_store(out + z, hi - lo == V_LANES ? v_load(row + first) : v_load_span(row + first, lo, hi));
+    }
+}
 
 /* The rows of channels c0..c0+n that the block's windows see, as [channel][image][row][pitch]. */
 static void fill_slab(const k_conv *p, const plan *q, const block *k, int64_t c0, int64_t n, float *slab) {
@@ -85,8 +97,8 @@ static void fill_slab(const k_conv *p, const plan *q, const block *k, int64_t c0
             float *out = slab + c * q->channel + b * q->image;
             if (whole) gather_dense(image, p->H * p->W, y0 * p->W, height * p->W, out);
             for (int64_t y = y0; !whole && y < y0 + height; y++, out += q->pitch) {
-                int inside = y >= 0 && y < p->H;
-                gather_dense(inside ? image + y * p->W : image, inside ? p->W : 0, -p->left, q->pitch, out);
+                if (y >= 0 && y < p->H) fill_row(p, q, image + y * p->W, out);
+                else gather_dense(image, 0, 0, q->pitch, out);
             }
         }
 }
@@ -111,16 +123,49 @@ static void turn_dy(const k_conv *p, const plan *q, const block *k, int64_t o0, 
 /* Outputs whose lines of dw are asked for during one of the taps. */
 static int64_t ahead_rows(const plan *q) { return ceil_div(OUTPUTS, q->taps); }
 
-/* Where a chain finds its pixels, in order, and in the last block the lines of dw that its tiles will be written to. */
-static void fill_steps(const k_conv *p, const plan *q, const block *k, int last, conv_step *step) {
-    int64_t n = 0, lines = ceil_div(CONV_ROWS * q->taps, V_LANES) + 1, size = p->C * q->taps * (int64_t)sizeof *p->dw;
+/* What the tiles of a block ask for: `lines` of each of some rows that lie `pitch` bytes apart, a row within `each` steps. */
+typedef struct asked {
+    int64_t rows, pitch, lines, each;
+} asked;
+
+/* Where a chain finds its pixels, in order, and the line asked for meanwhile. */
+static void fill_steps(const k_conv *p, const plan *q, const block *k, asked a, conv_step *step) {
+    int64_t n = 0;
     for (int64_t b = 0; b < k->images; b++)
         for (int64_t y = 0; y < k->rows; y++)
             for (int64_t x = 0; x < p->Q; x++, n++) {
+                int64_t row = min64(n / a.each, a.rows - 1), line = min64(n % a.each * a.lines / a.each, a.lines - 1);
                 step[n].a = (int32_t)(b * q->image + y * p->stride * q->pitch + x * p->stride);
                 step[n].b = (int32_t)(n * OUTPUTS);
-                step[n].ahead = !last ? 0 : (int32_t)min64(min64(n / lines, ahead_rows(q) - 1) * size + n % lines * LINE, INT32_MAX);
+                step[n].ahead = (int32_t)min64(row * a.pitch + line * LINE, INT32_MAX);
             }
+}
+
+/* In the last block tiles ask for the lines of dw that they will be written to. */
+static asked ask_dw(const k_conv *p, const plan *q) {
+    int64_t lines = ceil_div(CONV_ROWS * q->taps, V_LANES) + 1;
+    return (asked){ahead_rows(q), p->C * q->taps * (int64_t)sizeof *p->dw, lines, lines};
+}
+
+/* Where tap `tap` of outputs from o on and channels from c on begins. The last may ask for lines behind dw. */
+static uintptr_t dw_from(const k_conv *p, const plan *q, int64_t o, int64_t c, int64_t tap) {
+    return (uintptr_t)p->dw + (uintptr_t)(((o + min64(tap * ahead_rows(q), OUTPUTS)) * p->C + c) * q->taps) * sizeof *p->dw;
+}
+
+/* In the others, for the next block's planes of dy and x: so many that `tiles` tiles ask for all of n outputs and channels. */
+static asked ask_planes(const k_conv *p, const plan *q, int64_t n, int64_t tiles) {
+    int64_t rows = ceil_div(q->images * n, tiles), floats = min64(p->H, (q->rows - 1) * p->stride + p->KH) * p->W;
+    return (asked){rows, p->P * p->Q * (int64_t)sizeof *p->dy, ceil_div(floats, V_LANES), max64(1, q->steps / rows)};
+}
+
+/* Where tile i of a block begins to ask: the tiles share the planes of each image of the next block in turn, those of outputs
+ * o0..o1, then those of channels c0..c0+channels, if planes of x and dy are of the same size; else x is waited for. */
+static uintptr_t ask_from(const k_conv *p, const block *next, int64_t o0, int64_t o1, int64_t c0, int64_t channels, asked a, int64_t i) {
+    int64_t outputs = ceil_div(o1 - o0, a.rows), both = outputs + ceil_div(channels, a.rows), b = next->b0 + i / both, plane = i % both;
+    if (i / both >= next->images) return (uintptr_t)p->dy;
+    if (plane < outputs) return (uintptr_t)(p->dy + ((b * p->O + o0 + plane * a.rows) * p->P + next->p0) * p->Q);
+    if (p->H * p->W != p->P * p->Q) return (uintptr_t)p->dy;
+    return (uintptr_t)(p->x + ((b * p->C + c0 + (plane - outputs) * a.rows) * p->H + max64(0, next->p0 * p->stride - p->top)) * p->W);
 }
 
 /* dw (+)= the tiles of all taps, of rows c..c+h and outputs o..o+n. Of one output they are h KH KW floats that follow each
@@ -153,6 +198,13 @@ typedef struct job {
     plan q;
 } job;
 
+static block block_at(const k_conv *p, const plan *q, int64_t z) {
+    int64_t it = z / q->p_blocks, pt = z % q->p_blocks;
+    block k = {cut(p->batch, it, q->i_blocks), 0, cut(p->P, pt, q->p_blocks), 0};
+    k.images = cut(p->batch, it + 1, q->i_blocks) - k.b0, k.rows = cut(p->P, pt + 1, q->p_blocks) - k.p0;
+    return k;
+}
+
 static void run_task(void *arg, int64_t index, int worker) {
     const job *w = arg;
     const k_conv *p = w->p;
@@ -163,35 +215,84 @@ static void run_task(void *arg, int64_t index, int worker) {
     int64_t panels = ceil_div(channels, CONV_ROWS), blocks = q->i_blocks * q->p_blocks, steps = round_up(q->steps, V_LANES);
     float *slab = (float *)p->scratch + worker * worker_size(q), *dy = slab + q->slab_size, *T = dy + q->dy_size;
     conv_step *step = (conv_step *)(void *)(T + q->t_size);
+    asked planes = ask_planes(p, q, o1 - o0 + channels, ceil_div(o1 - o0, OUTPUTS) * panels * q->taps);
+    block had = {0};
 
     for (int64_t z = 0; z < blocks; z++) {
-        int64_t it = z / q->p_blocks, pt = z % q->p_blocks;
-        block k = {cut(p->batch, it, q->i_blocks), 0, cut(p->P, pt, q->p_blocks), 0};
-        k.images = cut(p->batch, it + 1, q->i_blocks) - k.b0, k.rows = cut(p->P, pt + 1, q->p_blocks) - k.p0;
+        int last = z == blocks - 1;
+        block k = block_at(p, q, z), next = last ? k : block_at(p, q, z + 1);
         fill_slab(p, q, &k, c0, channels, slab);
         turn_dy(p, q, &k, o0, o1 - o0, dy);
-        fill_steps(p, q, &k, z == blocks - 1, step);
+        if (last || k.images != had.images || k.rows != had.rows) fill_steps(p, q, &k, last ? ask_dw(p, q) : planes, step);
+        had = k;
         float *t = T;
+        int64_t i = 0;
         for (int64_t o = o0; o < o1; o += OUTPUTS)
             for (int64_t panel = 0; panel < panels; panel++) {
                 int64_t c = cut(channels, panel, panels), h = cut(channels, panel + 1, panels) - c;
                 const float *b = dy + (o - o0) * steps;
-                for (int64_t tap = 0; tap < q->taps; tap++, t += CONV_TILE) {
+                for (int64_t tap = 0; tap < q->taps; tap++, t += CONV_TILE, i++) {
                     const float *a = slab + c * q->channel + tap / p->KW * q->pitch + tap % p->KW;
                     conv_operands from = {.step = step, .a = a, .lda = q->channel, .b = {b}};
-                    int64_t output = o + min64(tap * ahead_rows(q), OUTPUTS);
-                    from.ahead = (uintptr_t)p->dw + (uintptr_t)((output * p->C + c0 + c) * q->taps) * sizeof *p->dw;
+                    from.ahead = last ? dw_from(p, q, o, c0 + c, tap) : ask_from(p, &next, o0, o1, c0, channels, planes, i);
                     if (o + V_LANES < o1) from.b[CONV_VECS - 1] = b + (CONV_VECS - 1) * V_LANES;
                     K(conv_tile)(h, k.images * k.rows * p->Q, &from, t, z == 0);
                 }
-                if (z == blocks - 1) write_tiles(p, c0 + c, h, o, min64(OUTPUTS, o1 - o), t - q->taps * CONV_TILE);
+                if (last) write_tiles(p, c0 + c, h, o, min64(OUTPUTS, o1 - o), t - q->taps * CONV_TILE);
                 if (blocks == 1) t = T;
             }
     }
 }
 
-void K(conv_weights)(const k_conv *p) {
-    if (p->O < 1 || p->C < 1 || p->batch < 1 || p->P < 1 || p->Q < 1) return;
+static void weights(const k_conv *p) {
+    if (few_pixels(p)) {
+        K(conv_weights_few)(p);
+        return;
+    }
     job w = {p, make_plan(p)};
     tn_parallel_for(w.q.threads, w.q.o_tasks * w.q.c_tasks, run_task, &w);
+}
+
+/* Whether so few lanes would be used that x and dy had better change places. */
+static int few_outputs(const k_conv *p) {
+    return 2 * p->O <= V_LANES && p->C >= OUTPUTS && p->stride == 1 && p->top < p->KH && p->left < p->KW;
+}
+
+/* The problem with x and dy exchanged: dw' [C, O, KH, KW], taps from the last to the first. Pixel h sees r = h + top - i through tap i,
+ * which is h + i' - top' of i' = KH - 1 - i. A chain has the same products in the same order, other zeros between them. */
+static k_conv exchanged(const k_conv *p) {
+    k_conv e = *p;
+    e.C = p->O, e.O = p->C, e.H = p->P, e.W = p->Q, e.P = p->H, e.Q = p->W;
+    e.top = (int)p->KH - 1 - p->top, e.left = (int)p->KW - 1 - p->left;
+    e.x = p->dy, e.dy = p->x, e.acc = 0;
+    return e;
+}
+
+static int64_t dw_size(const k_conv *p) { return round_up(p->O * p->C * p->KH * p->KW, V_LANES); }
+
+static int empty(const k_conv *p) { return p->O < 1 || p->C < 1 || p->batch < 1 || p->P < 1 || p->Q < 1; }
+
+size_t K(conv_weights_scratch)(const k_conv *p) {
+    if (empty(p)) return 0;
+    if (!few_outputs(p)) return scratch_of(p);
+    k_conv e = exchanged(p);
+    return (size_t)dw_size(p) * sizeof(float) + scratch_of(&e);
+}
+
+void K(conv_weights)(const k_conv *p) {
+    if (empty(p)) return;
+    if (!few_outputs(p)) {
+        weights(p);
+        return;
+    }
+    k_conv e = exchanged(p);
+    float *dw = e.dw = p->scratch;
+    int64_t taps = p->KH * p->KW;
+    e.scratch = dw + dw_size(p);
+    weights(&e);
+    for (int64_t n = 0; n < p->O * p->C; n++)
+        for (int64_t tap = 0; tap < taps; tap++) {
+            float s = dw[(n % p->C * p->O + n / p->C + 1) * taps - 1 - tap];
+            p->dw[n * taps + tap] = p->acc ? s + p->dw[n * taps + tap] : s;
+        }
 }
