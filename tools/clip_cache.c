@@ -17,11 +17,13 @@ static int hash_file(tn_sha256 *h, const char *dir, const char *name, tn_err *er
     char path[4096];
     unsigned char size[8];
     tn_map map;
-    if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path) return tn_fail(err, TN_EUSAGE, "%s: the path is too long", dir);
+    if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
+        return tn_fail(err, TN_EUSAGE, "%s: the path is too long", dir);
     if (tn_is_dir(path)) return 0;
     if (tn_map_open(path, 0, &map, err)) return -1;
     tn_put_le64(size, map.len);
-    tn_sha256_update(h, name, strlen(name) + 1), tn_sha256_update(h, size, sizeof size), tn_sha256_update(h, map.data, map.len);
+    tn_sha256_update(h, name, strlen(name) + 1), tn_sha256_update(h, size, sizeof size),
+        tn_sha256_update(h, map.data, map.len);
     tn_map_close(&map);
     return 0;
 }
@@ -34,7 +36,8 @@ int clip_fingerprint(const char *dir, char hex[65], tn_err *err) {
     int r = 0;
     for (size_t i = 0; !r && i < list.n; i++) {
         const char *name = list.name[i];
-        if (ends_with(name, ".safetensors") || ends_with(name, ".json") || ends_with(name, ".txt")) r = hash_file(&h, dir, name, err);
+        if (ends_with(name, ".safetensors") || ends_with(name, ".json") || ends_with(name, ".txt"))
+            r = hash_file(&h, dir, name, err);
     }
     tn_list_free(&list);
     if (!r) tn_sha256_hex(&h, hex);
@@ -67,8 +70,10 @@ int clip_recall(const clip_judge *j, const nn_image *image, float *features, boo
     if (!(*found = tn_exists(path))) return 0;
     if (tn_st_open(path, TN_MAP_COPY, &st, err)) return -1;
     const tn_st_tensor *x = tn_st_find(st, "image_embeds");
-    int r = x && x->dtype == TN_ST_F32 && x->ndim == 1 && x->shape[0] == j->width ? tn_st_read_f32(x, features, err)
-            : tn_fail(err, TN_EINPUT, "%s: expected image_embeds of %lld numbers (remove the file)", path, (long long)j->width);
+    int r = x && x->dtype == TN_ST_F32 && x->ndim == 1 && x->shape[0] == j->width
+                ? tn_st_read_f32(x, features, err)
+                : tn_fail(err, TN_EINPUT, "%s: expected image_embeds of %lld numbers (remove the file)", path,
+                          (long long)j->width);
     tn_st_close(st);
     return r;
 }

@@ -40,10 +40,12 @@ void eval_set_free(eval_set *set) {
 }
 
 /* Of all samples but number `left_out`; -1: of all. */
-static double of_mean_without(const clip_judge *judge, const eval_set *set, int left_out, const float *sentence, float *rest) {
+static double of_mean_without(const clip_judge *judge, const eval_set *set, int left_out, const float *sentence,
+                              float *rest) {
     int n = 0;
     for (int i = 0; i < set->n; i++) {
-        if (i != left_out) memcpy(rest + n++ * judge->width, set->features + i * judge->width, (size_t)judge->width * sizeof *rest);
+        if (i != left_out)
+            memcpy(rest + n++ * judge->width, set->features + i * judge->width, (size_t)judge->width * sizeof *rest);
     }
     return n ? clip_of_mean(judge, rest, n, sentence) : 0.0;
 }
@@ -69,13 +71,14 @@ int eval_editability(tn_ctx *c, const clip_judge *judge, const char *text, eval_
     char *without = NULL;
     float *sentence = malloc((size_t)judge->width * sizeof *sentence);
     int r = sentence ? eval_fill(text, "", &without, err) : tn_fail(err, TN_ENOMEM, "out of memory");
-    if (!r) r = clip_read(c, judge, without, sentence, &set->strange, err) || compare(judge, sentence, set, err) ? -1 : 0;
+    if (!r)
+        r = clip_read(c, judge, without, sentence, &set->strange, err) || compare(judge, sentence, set, err) ? -1 : 0;
     free(without), free(sentence);
     return r;
 }
 
-int eval_reconstruction(const clip_judge *judge, const float *samples, int n, const float *pictures, int npictures, estimate *out,
-                        tn_err *err) {
+int eval_reconstruction(const clip_judge *judge, const float *samples, int n, const float *pictures, int npictures,
+                        estimate *out, tn_err *err) {
     double *each = malloc((size_t)n * sizeof *each);
     if (!each) return tn_fail(err, TN_ENOMEM, "out of memory for %d pictures", n);
     for (int i = 0; i < n; i++) each[i] = clip_pairs(judge, samples + i * judge->width, 1, pictures, npictures);
@@ -96,17 +99,26 @@ static void on_step(void *arg, int64_t done, int64_t total) {
 
 static int generate(eval_job *job, eval_set *set, tn_err *err) {
     steps_seen seen = {job, set->n};
-    gen_request r = {.prompt = set->prompt, .learned = job->learned, .rows = job->rows, .steps = job->steps, .guidance = job->guidance,
-                     .seed = job->seed, .count = set->n, .progress = on_step, .arg = &seen};
+    gen_request r = {.prompt = set->prompt,
+                     .learned = job->learned,
+                     .rows = job->rows,
+                     .steps = job->steps,
+                     .guidance = job->guidance,
+                     .seed = job->seed,
+                     .count = set->n,
+                     .progress = on_step,
+                     .arg = &seen};
     if (gen_pictures(job->c, job->model, &r, set->image, err)) return -1;
     job->done += set->n * job->steps;
     return clip_see(job->c, job->judge, set->image, set->n, set->features, err);
 }
 
 int eval_make(eval_job *job, const char *text, const char *word, int n, eval_set *out, tn_err *err) {
-    *out = (eval_set){.n = n, .image = calloc((size_t)n, sizeof *out->image),
+    *out = (eval_set){.n = n,
+                      .image = calloc((size_t)n, sizeof *out->image),
                       .features = malloc((size_t)(n * job->judge->width) * sizeof *out->features)};
-    int r = out->image && out->features ? eval_fill(text, word, &out->prompt, err) : tn_fail(err, TN_ENOMEM, "out of memory for pictures");
+    int r = out->image && out->features ? eval_fill(text, word, &out->prompt, err)
+                                        : tn_fail(err, TN_ENOMEM, "out of memory for pictures");
     if (!r) r = generate(job, out, err);
     if (!r) r = eval_editability(job->c, job->judge, text, out, err);
     if (r) eval_set_free(out);
@@ -131,7 +143,8 @@ static int over_prompts(eval_word *w, int samples, tn_err *err) {
     double *mean = calloc(2 * (size_t)samples, sizeof *mean), *without = mean + samples, whole = 0.0;
     if (!mean) return tn_fail(err, TN_ENOMEM, "out of memory for %d pictures", samples);
     for (int k = 0; k < w->nedit; k++) {
-        for (int i = 0; i < samples; i++) mean[i] += w->edit[k].cosine[i] / w->nedit, without[i] += w->edit[k].without[i] / w->nedit;
+        for (int i = 0; i < samples; i++)
+            mean[i] += w->edit[k].cosine[i] / w->nedit, without[i] += w->edit[k].without[i] / w->nedit;
         whole += w->edit[k].cosine_of_mean.value / w->nedit;
     }
     w->mean_of_cosines = stat_mean(mean, samples);
@@ -140,7 +153,8 @@ static int over_prompts(eval_word *w, int samples, tn_err *err) {
     return 0;
 }
 
-static int edit(eval_job *job, const char *word, const char *const *prompts, int n, int samples, eval_word *out, tn_err *err) {
+static int edit(eval_job *job, const char *word, const char *const *prompts, int n, int samples, eval_word *out,
+                tn_err *err) {
     if (!(out->edit = calloc((size_t)n, sizeof *out->edit))) return tn_fail(err, TN_ENOMEM, "out of memory");
     for (; out->nedit < n; out->nedit++) {
         if (eval_make(job, prompts[out->nedit], word, samples, &out->edit[out->nedit], err)) return -1;
@@ -148,11 +162,13 @@ static int edit(eval_job *job, const char *word, const char *const *prompts, int
     return over_prompts(out, samples, err);
 }
 
-int eval_run(eval_job *job, const char *word, const float *pictures, int npictures, int samples, const char *const *prompts, int n,
-             int edit_samples, eval_word *out, tn_err *err) {
+int eval_run(eval_job *job, const char *word, const float *pictures, int npictures, int samples,
+             const char *const *prompts, int n, int edit_samples, eval_word *out, tn_err *err) {
     *out = (eval_word){0};
     int r = eval_make(job, EVAL_PLAIN, word, samples, &out->plain, err);
-    if (!r) r = eval_reconstruction(job->judge, out->plain.features, samples, pictures, npictures, &out->reconstruction, err);
+    if (!r)
+        r = eval_reconstruction(job->judge, out->plain.features, samples, pictures, npictures, &out->reconstruction,
+                                err);
     if (!r && n > 0 && edit_samples > 0) r = edit(job, word, prompts, n, edit_samples, out, err);
     if (r) eval_word_free(out);
     return r;

@@ -1,5 +1,5 @@
-/* Section 4.2's baselines: the same sentences without a word, by CLIP's gradient on every picture. A word is learned once; these
- * optimise each picture anew, and CLIP, which guides them, is the judge too. */
+/* Section 4.2's baselines: the same sentences without a word, by CLIP's gradient on every picture. A word is learned
+ * once; these optimise each picture anew, and CLIP, which guides them, is the judge too. */
 #include "tools/paper/methods.h"
 #include "tools/paper/sections.h"
 
@@ -11,14 +11,23 @@ static int64_t each(const paper *p) { return p->size.edit_samples < 2 ? p->size.
 
 typedef enum { GUIDED, LATENT, WAYS } way;
 
-/* Pictures of sentence k for an object, which begin with the object's own, scored against these and against the sentence. */
+/* Pictures of sentence k for an object, which begin with the object's own, scored against these and against the
+ * sentence. */
 static int without_word(paper *p, way by, int concept, int k, int *samples) {
     static const char *const nothing = "";
     paper_range all = paper_all(p, concept);
     const char *sentence = eval_prompts[asked[k]].text;
     paper_word coarse = paper_learn(p, &paper_setups[SETUP_INITIALIZER], concept);
-    paper_request guided = {.sentence = &nothing, .nsentences = 1, .words = &coarse, .nwords = 1, .n = each(p), .guidance = 1.0,
-                            .method = &method_clip_guided, .param = {SCALE, CUTOUTS, STRENGTH}, .goal = sentence, .source = all};
+    paper_request guided = {.sentence = &nothing,
+                            .nsentences = 1,
+                            .words = &coarse,
+                            .nwords = 1,
+                            .n = each(p),
+                            .guidance = 1.0,
+                            .method = &method_clip_guided,
+                            .param = {SCALE, CUTOUTS, STRENGTH},
+                            .goal = sentence,
+                            .source = all};
     paper_request latent = guided;
     latent.method = &method_latent_clip, latent.param[0] = 3.0 * (double)p->size.steps, latent.param[1] = CUTOUTS;
     *samples = paper_make_samples(p, by == GUIDED ? &guided : &latent);
@@ -61,24 +70,31 @@ void baselines_measure(paper *p, baselines *out) {
 
 void show_baselines(paper *p, doc *d) {
     static const char *const columns[2] = {"likeness to the pictures", "cosine to the sentence"};
-    static const char *const labels[3] = {"learned word", "CLIP-guided diffusion from a picture", "latent by CLIP (VQGAN-CLIP)"};
+    static const char *const labels[3] = {"learned word", "CLIP-guided diffusion from a picture",
+                                          "latent by CLIP (VQGAN-CLIP)"};
     baselines b;
     int samples;
     baselines_measure(p, &b);
     const series *s[3] = {&b.word, &b.guided, &b.latent};
-    doc_say(d, "Baselines that begin with a picture of the object and follow CLIP's gradient towards the sentence, with the coarse word for the object: "
-               "diffusion from the picture at strength %.1f, and the picture's latent by Adam. CLIP is the judge of what it has guided: its own numbers "
-               "flatter them, the pictures do not.", STRENGTH);
+    doc_say(d,
+            "Baselines that begin with a picture of the object and follow CLIP's gradient towards the sentence, with "
+            "the coarse word for the object: diffusion from the picture at strength %.1f, and the picture's latent "
+            "by Adam. CLIP is the judge of what it has guided: its own numbers flatter them, the pictures do not.",
+            STRENGTH);
     doc_table(d, "way", columns, 2);
     for (int i = 0; i < 3; i++) {
         estimate e[2] = {stat_mean(s[i]->reconstruction, s[i]->n), stat_mean(s[i]->by_code, s[i]->n)};
         doc_row(d, labels[i], e);
     }
     doc_table_end(d);
-    doc_strip(d, "A picture; then learned word, CLIP-guided diffusion and latent by CLIP, for four sentences", NULL, 1 + SENTENCES);
+    doc_strip(d, "A picture; then learned word, CLIP-guided diffusion and latent by CLIP, for four sentences", NULL,
+              1 + SENTENCES);
     for (int i = 0; i < p->nobjects && i < 2; i++) {
         for (int row = 0; row < 3; row++) {
-            doc_pictures(d, (paper_range){p->object[i], 0, 1}, row == 0 ? "learned word" : row == 1 ? "CLIP-guided" : "latent by CLIP");
+            doc_pictures(d, (paper_range){p->object[i], 0, 1},
+                         row == 0   ? "learned word"
+                         : row == 1 ? "CLIP-guided"
+                                    : "latent by CLIP");
             for (int k = 0; k < SENTENCES; k++) {
                 if (row == 0) with_word(p, p->object[i], k, &samples);
                 else without_word(p, row == 1 ? GUIDED : LATENT, p->object[i], k, &samples);

@@ -1,8 +1,8 @@
 /* What the paper claims, and whether it holds here: decided by intervals of the data, never by hand.
  *
- * A claim of an order holds where the 95 % interval of the paired difference lies on its side of zero, fails where it lies on the
- * other, and is undecided in between. A claim that two things are alike has a margin: a quarter of what learning gains over the
- * coarse word that it starts from. */
+ * A claim of an order holds where the 95 % interval of the paired difference lies on its side of zero, fails where it
+ * lies on the other, and is undecided in between. A claim that two things are alike has a margin: a quarter of what
+ * learning gains over the coarse word that it starts from. */
 #include "tools/paper/sections.h"
 
 #include <math.h>
@@ -46,7 +46,9 @@ static double margin(paper *p) {
     return 0.25 * fabs(stat_difference(one.reconstruction, start.reconstruction, one.n).value);
 }
 
-static estimate likeness(const series *a, const series *b) { return stat_difference(a->reconstruction, b->reconstruction, a->n); }
+static estimate likeness(const series *a, const series *b) {
+    return stat_difference(a->reconstruction, b->reconstruction, a->n);
+}
 static estimate obedience(const series *a, const series *b) { return stat_difference(a->by_code, b->by_code, a->n); }
 
 /* ---- claims of section 5.3 ---- */
@@ -60,7 +62,8 @@ static verdict learns(paper *p, char *t, size_t cap) {
 static verdict single_word_reconstructs(paper *p, char *t, size_t cap) {
     series one = of(p, SETUP_ONE), two = of(p, SETUP_TWO), three = of(p, SETUP_THREE);
     double m = margin(p);
-    say(t, cap, "reconstruction, two - one:", likeness(&two, &one)), say(t, cap, "three - one:", likeness(&three, &one));
+    say(t, cap, "reconstruction, two - one:", likeness(&two, &one)),
+        say(t, cap, "three - one:", likeness(&three, &one));
     size_t n = strlen(t);
     snprintf(t + n, cap - n, "; margin %.3f", m);
     return both(alike(likeness(&two, &one), m), alike(likeness(&three, &one), m));
@@ -101,7 +104,8 @@ static verdict long_captions_disobey(paper *p, char *t, size_t cap) {
     return both(above(obedience(&one, &caption), 0.0), above(obedience(&brief, &caption), 0.0));
 }
 
-/* The pictures have the best likeness, the bare prompt the best editability; of the others the nearest is what decides. */
+/* The pictures have the best likeness, the bare prompt the best editability; of the others the nearest is what decides.
+ */
 static verdict references_bracket(paper *p, char *t, size_t cap) {
     series images, none = of(p, SETUP_NONE);
     estimate nearest[2] = {{.value = INFINITY}, {.value = INFINITY}};
@@ -174,15 +178,18 @@ static verdict two_objects_fail(paper *p, char *t, size_t cap) {
 static verdict baselines_fall_behind(paper *p, char *t, size_t cap) {
     baselines b;
     baselines_measure(p, &b);
-    say(t, cap, "likeness, learned word - CLIP-guided:", likeness(&b.word, &b.guided)), say(t, cap, "obedience:", obedience(&b.word, &b.guided));
-    say(t, cap, "likeness, learned word - latent by CLIP:", likeness(&b.word, &b.latent)), say(t, cap, "obedience:", obedience(&b.word, &b.latent));
+    say(t, cap, "likeness, learned word - CLIP-guided:", likeness(&b.word, &b.guided)),
+        say(t, cap, "obedience:", obedience(&b.word, &b.guided));
+    say(t, cap, "likeness, learned word - latent by CLIP:", likeness(&b.word, &b.latent)),
+        say(t, cap, "obedience:", obedience(&b.word, &b.latent));
     return both(both(above(likeness(&b.word, &b.guided), 0.0), above(obedience(&b.word, &b.guided), 0.0)),
                 both(above(likeness(&b.word, &b.latent), 0.0), above(obedience(&b.word, &b.latent), 0.0)));
 }
 
 static verdict palavra_falls_behind(paper *p, char *t, size_t cap) {
     series one = of(p, SETUP_ONE), clip = of(p, SETUP_PALAVRA);
-    say(t, cap, "reconstruction, learned word - tuned in CLIP:", likeness(&one, &clip)), say(t, cap, "editability:", obedience(&one, &clip));
+    say(t, cap, "reconstruction, learned word - tuned in CLIP:", likeness(&one, &clip)),
+        say(t, cap, "editability:", obedience(&one, &clip));
     return above(likeness(&one, &clip), 0.0);
 }
 
@@ -196,37 +203,46 @@ static verdict guidance_breaks_inversion(paper *p, char *t, size_t cap) {
 }
 
 const paper_claim paper_claims[] = {
-    {"5.3", "A learned word is nearer to the pictures than the word it started from", learns, "The word was not learned: too few steps."},
+    {"5.3", "A learned word is nearer to the pictures than the word it started from", learns,
+     "The word was not learned: too few steps."},
     {"5.3", "One vector reconstructs about as well as two or three", single_word_reconstructs,
-     "More vectors have more room, and the objects of this world differ in few ways: what a second vector adds is seen."},
+     "More vectors have more room, and the objects of this world differ in few ways: what a second vector adds is "
+     "seen."},
     {"5.3", "One vector is more editable than two or three", single_word_edits,
-     "The text encoder of this world is trained together with the denoiser, on sentences with many adjectives: a second vector reads like "
-     "one more adjective, and leaves the rest of the sentence as legible as before."},
+     "The text encoder of this world is trained together with the denoiser, on sentences with many adjectives: a "
+     "second vector reads like one more adjective, and leaves the rest of the sentence as legible as before."},
     {"5.3", "The learning rate trades editability for reconstruction, monotonically", rate_trades,
-     "The highest rate overshoots: steps so large no longer settle where the loss is least, so the vector moves away from the words without "
-     "coming nearer to the pictures."},
+     "The highest rate overshoots: steps so large no longer settle where the loss is least, so the vector moves away "
+     "from the words without coming nearer to the pictures."},
     {"5.3", "Human captions fall behind a learned word in likeness", captions_fall_behind,
-     "The model was trained on captions that name every attribute a person would name, so a sentence says nearly all there is to say of an object here; "
-     "only two parameters of its shape, and colours without a name, have no word."},
+     "The model was trained on captions that name every attribute a person would name, so a sentence says nearly all "
+     "there is to say of an object here; only two parameters of its shape, and colours without a name, have no word."},
     {"5.3", "Long captions are the least editable", long_captions_disobey,
-     "Captions of up to 25 words are what this text encoder was trained on; the model does not lose the rest of the sentence behind them."},
-    {"5.3", "The references bracket all setups: pictures in likeness, the bare prompt in editability", references_bracket,
-     "The bare prompt lets the model draw any object, some of which hide the scene or lie outside what the judge knows; and a word that is overfitted "
-     "to its pictures can be nearer to their mean than they are to each other."},
+     "Captions of up to 25 words are what this text encoder was trained on; the model does not lose the rest of the "
+     "sentence behind them."},
+    {"5.3", "The references bracket all setups: pictures in likeness, the bare prompt in editability",
+     references_bracket,
+     "The bare prompt lets the model draw any object, some of which hide the scene or lie outside what the judge "
+     "knows; and a word that is overfitted to its pictures can be nearer to their mean than they are to each other."},
     {"5.3", "A word tuned in CLIP's space alone (PALAVRA) falls behind in likeness", palavra_falls_behind,
-     "The judge's space is the one that the word was tuned in, and a linear map carries most of it over: both encoders learned the same small vocabulary."},
+     "The judge's space is the one that the word was tuned in, and a linear map carries most of it over: both "
+     "encoders learned the same small vocabulary."},
     {"4.2b", "Baselines by CLIP's gradient fall behind in likeness and in obedience", baselines_fall_behind,
-     "They begin with a picture of the object and keep most of it, background included, which CLIP's likeness rewards; and CLIP judges what it has itself guided."},
+     "They begin with a picture of the object and keep most of it, background included, which CLIP's likeness "
+     "rewards; and CLIP judges what it has itself guided."},
     {"A", "Guidance breaks DDIM inversion", guidance_breaks_inversion,
      "The prediction of a small model on small pictures changes slowly enough along the way."},
     {"B", "More than about five pictures buy little", few_pictures_suffice,
-     "Further pictures show the object on further backgrounds, so that less of the background is learned as part of the word."},
+     "Further pictures show the object on further backgrounds, so that less of the background is learned as part of "
+     "the word."},
     {"4.4", "A learned object in a learned style works", object_in_style_works,
      "The style words are the weaker part: their colours override the object's."},
     {"4.4", "Two learned objects side by side fail more often than an object in a style", two_objects_fail,
-     "The model was trained on pairs of objects in a fifth of its pictures, so that it can place two words that it never saw together; the paper's had "
-     "far fewer such captions. And the test of a style, the nearest of four sets of pictures, is the stricter one."},
+     "The model was trained on pairs of objects in a fifth of its pictures, so that it can place two words that it "
+     "never saw together; the paper's had far fewer such captions. And the test of a style, the nearest of four sets "
+     "of pictures, is the stricter one."},
     {"4.5", "\"A photo of a chef\" is biased", bias_is_there, "The judge calls other colours red."},
-    {"4.5", "The word learned from a small varied set is less so", word_is_fairer, "The word stayed near the one it started from."},
+    {"4.5", "The word learned from a small varied set is less so", word_is_fairer,
+     "The word stayed near the one it started from."},
 };
 const int paper_nclaims = sizeof paper_claims / sizeof *paper_claims;

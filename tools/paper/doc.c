@@ -65,7 +65,8 @@ void doc_row(doc *d, const char *label, const estimate *e) {
         tn_jw_open(&d->json, NULL, '{');
         tn_jw_string(&d->json, "section", d->section), tn_jw_string(&d->json, "table", d->table);
         tn_jw_string(&d->json, "row", label), tn_jw_string(&d->json, "column", d->column[i]);
-        tn_jw_number(&d->json, "value", e[i].value), tn_jw_number(&d->json, "lo", e[i].lo), tn_jw_number(&d->json, "hi", e[i].hi);
+        tn_jw_number(&d->json, "value", e[i].value), tn_jw_number(&d->json, "lo", e[i].lo),
+            tn_jw_number(&d->json, "hi", e[i].hi);
         tn_jw_int(&d->json, "n", e[i].n);
         tn_jw_close(&d->json, '}');
     }
@@ -79,7 +80,11 @@ void doc_table_end(doc *d) { text_add(&d->html, "</table>\n"); }
 void doc_strip(doc *d, const char *title, const char *note, int columns) {
     TN_REQUIRE(d->nstrips < DOC_STRIPS);
     strip *s = &d->strip[d->nstrips++];
-    *s = (strip){.title = title, .note = note, .image = d->image + d->nimages, .caption = d->caption + d->nimages, .columns = columns};
+    *s = (strip){.title = title,
+                 .note = note,
+                 .image = d->image + d->nimages,
+                 .caption = d->caption + d->nimages,
+                 .columns = columns};
 }
 
 /* Takes the picture over. */

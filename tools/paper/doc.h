@@ -1,6 +1,7 @@
 /* The report while it is written: report.html, the numbers of results.json, the contact sheet of each section.
  *
- * What fails is remembered in d->failed with d->err, and all that follows does nothing: the experiments need not ask each time. */
+ * What fails is remembered in d->failed with d->err, and all that follows does nothing: the experiments need not ask
+ * each time. */
 #ifndef TOOLS_PAPER_DOC_H
 #define TOOLS_PAPER_DOC_H
 

@@ -16,8 +16,14 @@ static int blended(paper *p, int i, paper_range *source, int *samples) {
     paper_word w = paper_learn(p, &paper_setups[SETUP_ONE], p->object[i]);
     paper_range sets[2] = {paper_all(p, p->object[i]), paper_all(p, other)};
     *source = sets[1];
-    *samples = paper_make_samples(p, &(paper_request){.sentence = &sentence, .nsentences = 1, .words = &w, .nwords = 1, .n = edits(p),
-                                                      .method = &method_blend, .param = {MARGIN, p->size.steps > SHRINK ? SHRINK : 0}, .source = sets[1]});
+    *samples = paper_make_samples(p, &(paper_request){.sentence = &sentence,
+                                                      .nsentences = 1,
+                                                      .words = &w,
+                                                      .nwords = 1,
+                                                      .n = edits(p),
+                                                      .method = &method_blend,
+                                                      .param = {MARGIN, p->size.steps > SHRINK ? SHRINK : 0},
+                                                      .source = sets[1]});
     return paper_score(p, *samples, sets, 2, NULL, 0);
 }
 
@@ -41,9 +47,12 @@ void show_blending(paper *p, doc *d) {
         before[i] = measure_set(paper_result(p, paper_score_pictures(p, source, &own, 1, NULL, 0)), 0);
         same[i] = NAN;
     }
-    doc_say(d, "The middle of another object's pictures becomes \"a photo of a WORD\"; the outer %.0f %% of each side stay, to the pixel. The mask shrinks "
-               "%d times. The model and the word are those of the other sections.", 100.0 * MARGIN, SHRINK);
-    estimate after[2] = {stat_mean(to, p->nobjects), stat_mean(from, p->nobjects)}, start[2] = {stat_mean(before, p->nobjects), {.value = same[0]}};
+    doc_say(d,
+            "The middle of another object's pictures becomes \"a photo of a WORD\"; the outer %.0f %% of each side "
+            "stay, to the pixel. The mask shrinks %d times. The model and the word are those of the other sections.",
+            100.0 * MARGIN, SHRINK);
+    estimate after[2] = {stat_mean(to, p->nobjects), stat_mean(from, p->nobjects)},
+             start[2] = {stat_mean(before, p->nobjects), {.value = same[0]}};
     doc_table(d, "pictures", columns, 2);
     doc_row(d, "before", start), doc_row(d, "edited", after);
     doc_table_end(d);
@@ -52,7 +61,8 @@ void show_blending(paper *p, doc *d) {
         paper_range source;
         blended(p, i, &source, &samples);
         for (int k = 0; k < (int)edits(p); k++) {
-            doc_pictures(d, (paper_range){source.concept, source.first + k % source.n, 1}, k ? NULL : p->concept[source.concept].token);
+            doc_pictures(d, (paper_range){source.concept, source.first + k % source.n, 1},
+                         k ? NULL : p->concept[source.concept].token);
         }
         doc_samples(d, samples, 0, (int)edits(p), p->concept[p->object[i]].token);
     }

@@ -73,11 +73,15 @@ void paper_hash(const paper *p, paper_range r, char hex[65]) {
 static int read_concept(paper *p, const tn_jval *v, tn_err *err) {
     char path[1200];
     const char *kind = string_of(p, v, "kind");
-    if (p->nconcepts == PAPER_CONCEPTS) return tn_fail(err, TN_EINPUT, "index.json: more than %d concepts", PAPER_CONCEPTS);
+    if (p->nconcepts == PAPER_CONCEPTS)
+        return tn_fail(err, TN_EINPUT, "index.json: more than %d concepts", PAPER_CONCEPTS);
     paper_concept *c = &p->concept[p->nconcepts++];
-    *c = (paper_concept){.name = paper_text(p, "%.60s", v->key), .initializer = string_of(p, v, "initializer"),
-                         .caption = string_of(p, v, "caption"), .brief = string_of(p, v, "brief")};
-    if (!c->name || !c->initializer || !kind) return tn_fail(err, TN_EINPUT, "index.json: \"%s\" lacks kind or initializer", v->key);
+    *c = (paper_concept){.name = paper_text(p, "%.60s", v->key),
+                         .initializer = string_of(p, v, "initializer"),
+                         .caption = string_of(p, v, "caption"),
+                         .brief = string_of(p, v, "brief")};
+    if (!c->name || !c->initializer || !kind)
+        return tn_fail(err, TN_EINPUT, "index.json: \"%s\" lacks kind or initializer", v->key);
     c->style = strcmp(kind, "style") == 0;
     snprintf(c->token, sizeof c->token, "<%s>", c->name);
     snprintf(path, sizeof path, "%s/concepts/%s", p->world, c->name);
@@ -162,9 +166,11 @@ static int read_templates(paper *p, const char *kind, nn_templates *t, tn_err *e
 
 int paper_open(paper *p, tn_err *err) {
     char path[1200];
-    if (opt_context(&p->common, &p->c, err) || bundle_find(p->program, "world", p->world, sizeof p->world, err)) return -1;
+    if (opt_context(&p->common, &p->c, err) || bundle_find(p->program, "world", p->world, sizeof p->world, err))
+        return -1;
     snprintf(path, sizeof path, "%s/model", p->world);
-    if (nn_model_load(path, NN_LOAD_ALL, &p->model, err) || nn_model_fingerprint(p->model, p->model_sha, err)) return -1;
+    if (nn_model_load(path, NN_LOAD_ALL, &p->model, err) || nn_model_fingerprint(p->model, p->model_sha, err))
+        return -1;
     p->vocabulary = nn_tokenizer_get_facts(p->model->tokenizer).size;
     snprintf(path, sizeof path, "%s/clip", p->world);
     if (clip_open(path, &p->judge, err) || clip_fingerprint(path, p->clip_sha, err)) return -1;

@@ -63,6 +63,7 @@ void measure_pictures(paper *p, series *out) {
     for (int i = 0; i < out->n; i++) {
         const paper_scores *r = paper_result(p, pictures_score(p, p->object[i]));
         out->reconstruction[i] = measure_set(r, 0);
-        for (int k = 0; k < r->ntexts; k++) out->by_code[i] += measure_text(r, k) / r->ntexts, out->editability[i] += r->of_mean[k] / r->ntexts;
+        for (int k = 0; k < r->ntexts; k++)
+            out->by_code[i] += measure_text(r, k) / r->ntexts, out->editability[i] += r->of_mean[k] / r->ntexts;
     }
 }

@@ -21,7 +21,7 @@ typedef struct setup_units {
 setup_units measure_units(paper *p, const paper_setup *s, int concept);
 /* Means over its sentences, by the published code's definition and by the paper's text; when the results are there. */
 void measure_edits(const paper *p, const setup_units *u, double *by_code, double *by_text);
-void measure_plan(paper *p, const paper_setup *s);             /* for all objects */
+void measure_plan(paper *p, const paper_setup *s);               /* for all objects */
 void measure_setup(paper *p, const paper_setup *s, series *out); /* when the results are there */
 
 /* The references: the concept's pictures as samples, of themselves. */

@@ -12,8 +12,10 @@ typedef struct size_row {
     const char *name;
     size_t field;
 } size_row;
-#define ROW(f) {#f, offsetof(paper_size, f)}
-static const size_row size_rows[] = {ROW(objects), ROW(styles), ROW(train_steps), ROW(samples), ROW(sentences), ROW(edit_samples), ROW(steps), ROW(seed)};
+#define ROW(f)                                                                                                         \
+    { #f, offsetof(paper_size, f) }
+static const size_row size_rows[] = {ROW(objects),   ROW(styles),       ROW(train_steps), ROW(samples),
+                                     ROW(sentences), ROW(edit_samples), ROW(steps),       ROW(seed)};
 enum { SIZE_ROWS = sizeof size_rows / sizeof *size_rows };
 
 static char *settings_text(const paper *p) {
@@ -21,7 +23,8 @@ static char *settings_text(const paper *p) {
     tn_jw_init(&w, 2);
     tn_jw_open(&w, NULL, '{');
     tn_jw_int(&w, "v", 1), tn_jw_bool(&w, "quick", p->size.quick);
-    for (int i = 0; i < SIZE_ROWS; i++) tn_jw_int(&w, size_rows[i].name, *(const int64_t *)((const char *)&p->size + size_rows[i].field));
+    for (int i = 0; i < SIZE_ROWS; i++)
+        tn_jw_int(&w, size_rows[i].name, *(const int64_t *)((const char *)&p->size + size_rows[i].field));
     tn_jw_open(&w, "sections", '[');
     for (int i = 0; i < paper_nsections; i++) {
         if (p->selected[i]) tn_jw_string(&w, NULL, paper_sections[i].id);
@@ -68,7 +71,8 @@ static int settings_of(paper *p, const char *dir, bool first, tn_err *err) {
     int r = take_settings(p, path, tn_json_root(json), err);
     char *after = first || r ? NULL : settings_text(p);
     if (!r && !first && (!before || !after)) r = tn_fail(err, TN_ENOMEM, "out of memory");
-    if (!r && !first && strcmp(before, after)) r = tn_fail(err, TN_EUSAGE, "%s: other sizes or sections than those of the folders before", path);
+    if (!r && !first && strcmp(before, after))
+        r = tn_fail(err, TN_EUSAGE, "%s: other sizes or sections than those of the folders before", path);
     free(before), free(after);
     tn_json_free(json);
     return r;
@@ -81,7 +85,8 @@ static int take_unit(const paper *p, const char *dir, const char *name, int *com
     char from[4096], to[4096];
     tn_map a, b;
     if (name[0] == '.') return 0; /* left half-written by a run that was killed */
-    if (snprintf(from, sizeof from, "%.3800s/units/%s", dir, name) >= (int)sizeof from) return tn_fail(err, TN_EINPUT, "%s: a name too long", dir);
+    if (snprintf(from, sizeof from, "%.3800s/units/%s", dir, name) >= (int)sizeof from)
+        return tn_fail(err, TN_EINPUT, "%s: a name too long", dir);
     snprintf(to, sizeof to, "%.3800s/units/%.200s", p->output, name);
     if (tn_map_open(from, TN_MAP_COPY, &a, err)) return -1;
     int r = 0;
@@ -90,7 +95,9 @@ static int take_unit(const paper *p, const char *dir, const char *name, int *com
     } else if (!(r = tn_map_open(to, TN_MAP_COPY, &b, err))) {
         bool same = a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
         *compared += 1;
-        if (!same) r = tn_fail(err, TN_EMISMATCH, "%s and %s differ: two machines made the same unit with different results", from, to);
+        if (!same)
+            r = tn_fail(err, TN_EMISMATCH, "%s and %s differ: two machines made the same unit with different results",
+                        from, to);
         tn_map_close(&b);
     }
     tn_map_close(&a);
@@ -112,6 +119,7 @@ int paper_merge(paper *p, const char *const *dirs, int n, tn_err *err) {
         tn_list_free(&list);
         if (r) return -1;
     }
-    opt_note(&p->common, "%d files of %d folders; %d were there already, and are the same bit for bit", files, n, compared);
+    opt_note(&p->common, "%d files of %d folders; %d were there already, and are the same bit for bit", files, n,
+             compared);
     return 0;
 }

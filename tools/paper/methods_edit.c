@@ -14,18 +14,21 @@ const nn_image *samples_source(const paper *p, const samples_spec *s, int64_t i)
 /* ---- with nn/edit ---- */
 
 /* One picture of sentence `i`, with the noise of the request's seed + k. */
-static int edit_one(paper *p, const samples_spec *s, const nn_edit_config *cfg, const nn_image *mask, gen_request q, int64_t k, nn_image *out,
-                    tn_err *err) {
+static int edit_one(paper *p, const samples_spec *s, const nn_edit_config *cfg, const nn_image *mask, gen_request q,
+                    int64_t k, nn_image *out, tn_err *err) {
     nn_edit edit = {0};
-    int r = nn_edit_open(p->model, cfg, samples_source(p, s, k), mask, &edit, err) || nn_edit_encode(&p->c, p->model, &edit, err) ? -1 : 0;
+    int r = nn_edit_open(p->model, cfg, samples_source(p, s, k), mask, &edit, err) ||
+                    nn_edit_encode(&p->c, p->model, &edit, err)
+                ? -1
+                : 0;
     q.edit = &edit, q.seed += (uint64_t)k, q.count = 1;
     if (!r) r = gen_pictures(&p->c, p->model, &q, out, err);
     nn_edit_free(&edit);
     return r;
 }
 
-static int edit_all(paper *p, const samples_spec *s, const nn_edit_config *cfg, const nn_image *mask, const float *learned, int64_t rows,
-                    nn_image *out, tn_err *err) {
+static int edit_all(paper *p, const samples_spec *s, const nn_edit_config *cfg, const nn_image *mask,
+                    const float *learned, int64_t rows, nn_image *out, tn_err *err) {
     for (int i = 0; i < s->r.nsentences; i++) {
         for (int64_t k = 0; k < s->r.n; k++) {
             gen_request q = samples_request(p, s, i, learned, rows);
@@ -72,7 +75,8 @@ static int reconstruct(paper *p, const nn_image *in, int64_t steps, nn_image *ou
     latents l = {0};
     float *pixels = malloc((size_t)(3 * in->width * in->height) * sizeof *pixels);
     nn_latent_fit f = {.steps = steps, .lr = 0.1};
-    int r = pixels ? latents_encode(&p->c, p->model->vae, in, &l, err) : tn_fail(err, TN_ENOMEM, "out of memory for a picture");
+    int r = pixels ? latents_encode(&p->c, p->model->vae, in, &l, err)
+                   : tn_fail(err, TN_ENOMEM, "out of memory for a picture");
     if (!r && steps) {
         nn_image_to_signed(in, pixels);
         r = nn_latent_fit_image(&p->c, p->model->vae, &f, pixels, l.z, l.h, l.w, err);

@@ -1,7 +1,8 @@
 /* The experiments of the textual inversion paper (Gal et al. 2208.01618) on the bundled world.
  *
- * An experiment asks for units of work (unit.h) by the functions below, each of which returns a unit's number and makes nothing.
- * Every section asks twice, with the same code: when the run is planned, and when its report is written, with all results there. */
+ * An experiment asks for units of work (unit.h) by the functions below, each of which returns a unit's number and makes
+ * nothing. Every section asks twice, with the same code: when the run is planned, and when its report is written, with
+ * all results there. */
 #ifndef TOOLS_PAPER_PAPER_H
 #define TOOLS_PAPER_PAPER_H
 
@@ -29,7 +30,7 @@ typedef struct paper_range {
 
 /* What a run is sized by. */
 typedef struct paper_size {
-    int64_t objects, styles;  /* how many concepts of each kind */
+    int64_t objects, styles; /* how many concepts of each kind */
     int64_t train_steps;
     int64_t samples;      /* pictures of a sentence: reconstruction */
     int64_t sentences;    /* of editability: the first of eval_prompts */
@@ -44,24 +45,24 @@ typedef struct paper {
     const char *program, *output;
     paper_size size;
     bool selected[PAPER_SECTIONS]; /* of paper_sections */
-    int64_t shard, shards; /* this run is number shard (from 0) of so many */
+    int64_t shard, shards;         /* this run is number shard (from 0) of so many */
     char world[1024];
     tn_ctx c;
     nn_model *model;
     int vocabulary; /* tokens of the model, before words are added */
     nn_templates object_templates, style_templates;
     clip_judge judge;
-    char arithmetic[65]; /* the published hash of selftest */
+    char arithmetic[65];                             /* the published hash of selftest */
     char model_sha[65], clip_sha[65], names_sha[65]; /* names: of entities.txt */
     paper_concept concept[PAPER_CONCEPTS];
     int nconcepts;
     int object[PAPER_CONCEPTS], nobjects; /* those that this run is about, as numbers of concepts */
     int style[PAPER_CONCEPTS], nstyles;
     unit_plan plan;
-    const char *section; /* being planned */
+    const char *section;                 /* being planned */
     double step_seconds, sample_seconds; /* probed: a step of learning, a guided step of one picture */
-    struct pool *pool;   /* texts and specs, freed at the end */
-    tn_err err;          /* of the first thing that failed while asking */
+    struct pool *pool;                   /* texts and specs, freed at the end */
+    tn_err err;                          /* of the first thing that failed while asking */
     bool failed;
 } paper;
 
@@ -89,10 +90,11 @@ void paper_hash(const paper *p, paper_range r, char hex[65]);
 typedef enum {
     WORD_LEARNED,
     WORD_INITIALIZER, /* the coarse word that learning starts from */
-    WORD_BRIEF, WORD_CAPTION, /* a person's description in its place */
-    WORD_NONE,        /* the sentence without it */
-    WORD_CLIP,        /* tuned in CLIP's space alone (PALAVRA) */
-    WORD_ENCODED      /* given by the encoder */
+    WORD_BRIEF,
+    WORD_CAPTION, /* a person's description in its place */
+    WORD_NONE,    /* the sentence without it */
+    WORD_CLIP,    /* tuned in CLIP's space alone (PALAVRA) */
+    WORD_ENCODED  /* given by the encoder */
 } word_source;
 
 /* A way to a word for a concept: section 5.2. Zero means the default. */
@@ -131,9 +133,9 @@ typedef struct paper_request {
     int nsentences;
     const paper_word *words;
     int nwords;
-    int64_t n;       /* pictures of each sentence, picture i with the noise of seed + i */
-    double guidance; /* 0: the default, 4 */
-    int64_t steps;   /* 0: the run's */
+    int64_t n;                  /* pictures of each sentence, picture i with the noise of seed + i */
+    double guidance;            /* 0: the default, 4 */
+    int64_t steps;              /* 0: the run's */
     const paper_method *method; /* NULL: from noise */
     double param[PAPER_PARAMS]; /* of the method */
     const char *goal;           /* a sentence more, for methods that want one */
@@ -157,11 +159,13 @@ typedef struct paper_scores {
 } paper_scores;
 
 /* A "{}" in a text is taken out, as in the definition of editability. */
-int paper_score_some(paper *p, int samples, int from, int n, const paper_range *sets, int nsets, const char *const *texts, int ntexts);
+int paper_score_some(paper *p, int samples, int from, int n, const paper_range *sets, int nsets,
+                     const char *const *texts, int ntexts);
 /* Of all pictures of a unit. */
 int paper_score(paper *p, int samples, const paper_range *sets, int nsets, const char *const *texts, int ntexts);
 /* The same of a concept's own pictures; in a set of the same concept each is compared with the others only. */
-int paper_score_pictures(paper *p, paper_range of, const paper_range *sets, int nsets, const char *const *texts, int ntexts);
+int paper_score_pictures(paper *p, paper_range of, const paper_range *sets, int nsets, const char *const *texts,
+                         int ntexts);
 /* PSNR of picture i of a unit and picture i of a range, in dB, as set 0 of scores. */
 int paper_psnr(paper *p, int samples, paper_range r);
 /* The result, in a report. */

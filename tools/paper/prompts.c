@@ -33,12 +33,15 @@ void show_variations(paper *p, doc *d) {
     doc_table_end(d);
     for (int k = 0; k < shown(p); k++) {
         const paper_concept *c = &p->concept[p->object[k]];
-        doc_strip(d, paper_text(p, "%s: its pictures, then variations of the word and of what a person calls it", c->token),
-                  paper_text(p, "Short: \"%s\"; long: \"%s\". Every row has the same noises.", c->brief, c->caption), 8);
+        doc_strip(
+            d, paper_text(p, "%s: its pictures, then variations of the word and of what a person calls it", c->token),
+            paper_text(p, "Short: \"%s\"; long: \"%s\". Every row has the same noises.", c->brief, c->caption), 8);
         doc_pictures(d, paper_all(p, p->object[k]), "pictures");
-        for (int fill = c->pics.n; fill < 8 && c->more.n >= 8; fill++) doc_pictures(d, (paper_range){p->object[k], fill, 1}, NULL);
+        for (int fill = c->pics.n; fill < 8 && c->more.n >= 8; fill++)
+            doc_pictures(d, (paper_range){p->object[k], fill, 1}, NULL);
         for (int i = 0; i < VARIATIONS && p->size.samples >= 8; i++) {
-            doc_samples(d, measure_units(p, &paper_setups[variations[i]], p->object[k]).plain, 0, 8, paper_setups[variations[i]].label);
+            doc_samples(d, measure_units(p, &paper_setups[variations[i]], p->object[k]).plain, 0, 8,
+                        paper_setups[variations[i]].label);
         }
         doc_strip_end(d);
     }
@@ -46,7 +49,9 @@ void show_variations(paper *p, doc *d) {
 
 /* ---- 4.2: text-guided synthesis ---- */
 
-void plan_synthesis(paper *p) { measure_plan(p, &paper_setups[SETUP_ONE]), measure_plan(p, &paper_setups[SETUP_INITIALIZER]); }
+void plan_synthesis(paper *p) {
+    measure_plan(p, &paper_setups[SETUP_ONE]), measure_plan(p, &paper_setups[SETUP_INITIALIZER]);
+}
 
 /* Over the objects, of one sentence. */
 static estimate of_sentence(paper *p, const paper_setup *s, int sentence) {
@@ -59,19 +64,23 @@ static estimate of_sentence(paper *p, const paper_setup *s, int sentence) {
 
 void show_synthesis(paper *p, doc *d) {
     static const char *const columns[2] = {"learned word", "initialiser word"};
-    doc_say(d, "Mean CLIP cosine of samples to the sentence without the word. The word is learned once; no sentence is optimised for.");
+    doc_say(d, "Mean CLIP cosine of samples to the sentence without the word. The word is learned once; no sentence "
+               "is optimised for.");
     doc_table(d, "sentence", columns, 2);
     for (int i = 0; i < p->size.sentences; i++) {
-        estimate e[2] = {of_sentence(p, &paper_setups[SETUP_ONE], i), of_sentence(p, &paper_setups[SETUP_INITIALIZER], i)};
+        estimate e[2] = {of_sentence(p, &paper_setups[SETUP_ONE], i),
+                         of_sentence(p, &paper_setups[SETUP_INITIALIZER], i)};
         doc_row(d, eval_prompts[i].text, e);
     }
     doc_table_end(d);
-    doc_strip(d, "Learned words in new scenes and styles", "A row an object, first one of its pictures.", (int)p->size.sentences + 1);
+    doc_strip(d, "Learned words in new scenes and styles", "A row an object, first one of its pictures.",
+              (int)p->size.sentences + 1);
     for (int k = 0; k < p->nobjects; k++) {
         setup_units u = measure_units(p, &paper_setups[SETUP_ONE], p->object[k]);
         bool last = k == p->nobjects - 1;
         doc_pictures(d, (paper_range){p->object[k], 0, 1}, last ? "its picture" : NULL);
-        for (int i = 0; i < p->size.sentences; i++) doc_samples(d, u.edit[i], 0, 1, last ? eval_prompts[i].label : NULL);
+        for (int i = 0; i < p->size.sentences; i++)
+            doc_samples(d, u.edit[i], 0, 1, last ? eval_prompts[i].label : NULL);
     }
     doc_strip_end(d);
 }
@@ -130,7 +139,8 @@ static void kept(paper *p, int keep, way by, estimate out[2]) {
 void show_curation(paper *p, doc *d) {
     static const char *const columns[2] = {"cosine to the pictures", "cosine to the sentence"};
     estimate e[2];
-    doc_say(d, "\"%s\": %d candidates of each word, the best %d of them as CLIP ranks them.", sentence, CANDIDATES, KEPT);
+    doc_say(d, "\"%s\": %d candidates of each word, the best %d of them as CLIP ranks them.", sentence, CANDIDATES,
+            KEPT);
     doc_table(d, "kept", columns, 2);
     kept(p, CANDIDATES, BY_BOTH, e);
     doc_row(d, "all", e);
@@ -140,8 +150,10 @@ void show_curation(paper *p, doc *d) {
         int samples, best[CANDIDATES];
         const paper_scores *s = paper_result(p, candidates(p, p->object[k], &samples));
         order(s, BY_BOTH, best);
-        doc_strip(d, paper_text(p, "%s on the beach, best first by image and text", p->concept[p->object[k]].token), NULL, 8);
-        for (int i = 0; i < s->n; i++) doc_samples(d, samples, best[i], 1, i == 0 ? "best" : i == s->n - 1 ? "worst" : NULL);
+        doc_strip(d, paper_text(p, "%s on the beach, best first by image and text", p->concept[p->object[k]].token),
+                  NULL, 8);
+        for (int i = 0; i < s->n; i++)
+            doc_samples(d, samples, best[i], 1, i == 0 ? "best" : i == s->n - 1 ? "worst" : NULL);
         doc_strip_end(d);
     }
 }

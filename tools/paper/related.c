@@ -16,15 +16,21 @@ static int64_t n_of(const paper *p, int64_t n) { return p->size.samples < n ? p-
 static int inverted(paper *p, const paper_method *method, int concept, int *samples) {
     static const char *const none = "";
     paper_range all = paper_all(p, concept);
-    *samples = paper_make_samples(p, &(paper_request){.sentence = &none, .nsentences = 1, .n = n_of(p, 2), .method = method, .source = all,
-                                                      .param = {method == &method_latent_fit ? 3.0 * (double)p->size.steps : 0.0}});
+    *samples = paper_make_samples(
+        p, &(paper_request){.sentence = &none,
+                            .nsentences = 1,
+                            .n = n_of(p, 2),
+                            .method = method,
+                            .source = all,
+                            .param = {method == &method_latent_fit ? 3.0 * (double)p->size.steps : 0.0}});
     return paper_psnr(p, *samples, all);
 }
 
 static estimate psnr(paper *p, const paper_method *method) {
     double x[FEW];
     int samples;
-    for (int i = 0; i < few(p); i++) x[i] = measure_set(paper_result(p, inverted(p, method, p->object[i], &samples)), 0);
+    for (int i = 0; i < few(p); i++)
+        x[i] = measure_set(paper_result(p, inverted(p, method, p->object[i], &samples)), 0);
     return stat_mean(x, few(p));
 }
 
@@ -32,8 +38,12 @@ static void show_inversion(paper *p, doc *d) {
     static const char *const columns[1] = {"PSNR (dB)"};
     estimate e;
     int samples;
-    doc_say(d, "Inversion of a generator, which the method's name comes from: the latent whose decoding is nearest to a picture, from the encoder, and "
-               "optimised from there by Adam (%lld steps). It gives the picture back, and nothing that a sentence could use.", 3 * (long long)p->size.steps);
+    doc_say(
+        d,
+        "Inversion of a generator, which the method's name comes from: the latent whose decoding is nearest to a "
+        "picture, from the encoder, and optimised from there by Adam (%lld steps). It gives the picture back, and "
+        "nothing that a sentence could use.",
+        3 * (long long)p->size.steps);
     doc_table(d, "latent", columns, 1);
     e = psnr(p, &method_encoder), doc_row(d, "of the encoder", &e);
     e = psnr(p, &method_latent_fit), doc_row(d, "optimised", &e);
@@ -51,13 +61,20 @@ static void show_inversion(paper *p, doc *d) {
 
 static const char *const ilvr_sentences[] = {"a photo of a {}", "a pencil sketch of a {}"};
 
-/* The coarse word with the low band of the object's pictures: likeness of the first sentence's, the second's obedience. */
+/* The coarse word with the low band of the object's pictures: likeness of the first sentence's, the second's obedience.
+ */
 static int low_band(paper *p, double factor, int concept, int *samples, int *sketch_score) {
     paper_word w = paper_learn(p, &paper_setups[SETUP_INITIALIZER], concept);
     paper_range all = paper_all(p, concept);
     int n = (int)n_of(p, 4);
-    *samples = paper_make_samples(p, &(paper_request){.sentence = ilvr_sentences, .nsentences = 2, .words = &w, .nwords = 1, .n = n, .method = &method_ilvr,
-                                                      .param = {factor}, .source = all});
+    *samples = paper_make_samples(p, &(paper_request){.sentence = ilvr_sentences,
+                                                      .nsentences = 2,
+                                                      .words = &w,
+                                                      .nwords = 1,
+                                                      .n = n,
+                                                      .method = &method_ilvr,
+                                                      .param = {factor},
+                                                      .source = all});
     *sketch_score = paper_score_some(p, *samples, n, n, NULL, 0, &ilvr_sentences[1], 1);
     return paper_score_some(p, *samples, 0, n, &all, 1, NULL, 0);
 }
@@ -67,8 +84,9 @@ static void show_low_band(paper *p, doc *d) {
     static const char *const labels[FACTORS] = {"low band of 8 x 8", "of 4 x 4", "of 2 x 2"};
     double likeness[PAPER_CONCEPTS], sketch[PAPER_CONCEPTS];
     int samples, score;
-    doc_say(d, "Low-pass conditioning (ILVR): the coarse word, with the low band of a picture's latent of 16 x 16 put in at every step. The more of the picture "
-               "is kept, the less room is left for the sentence; and what is kept is its layout, not the object.");
+    doc_say(d, "Low-pass conditioning (ILVR): the coarse word, with the low band of a picture's latent of 16 x 16 "
+               "put in at every step. The more of the picture is kept, the less room is left for the sentence; and "
+               "what is kept is its layout, not the object.");
     doc_table(d, "kept", columns, 2);
     for (int k = 0; k < FACTORS; k++) {
         for (int i = 0; i < p->nobjects; i++) {
@@ -96,14 +114,20 @@ enum { FRAMES = 8 };
 
 static int morph(paper *p, int i) {
     static const char *const sentence = "a photo of a {}";
-    paper_word w[2] = {paper_learn(p, &paper_setups[SETUP_ONE], p->object[i]), paper_learn(p, &paper_setups[SETUP_ONE], p->object[i + 1])};
-    return paper_make_samples(p, &(paper_request){.sentence = &sentence, .nsentences = 1, .words = w, .nwords = 2, .n = FRAMES, .method = &method_between});
+    paper_word w[2] = {paper_learn(p, &paper_setups[SETUP_ONE], p->object[i]),
+                       paper_learn(p, &paper_setups[SETUP_ONE], p->object[i + 1])};
+    return paper_make_samples(
+        p,
+        &(paper_request){
+            .sentence = &sentence, .nsentences = 1, .words = w, .nwords = 2, .n = FRAMES, .method = &method_between});
 }
 
 static void show_morphs(paper *p, doc *d) {
-    doc_say(d, "Words lie in a space with something in between: spherical interpolation of two learned vectors, the noise being the same.");
+    doc_say(d, "Words lie in a space with something in between: spherical interpolation of two learned vectors, the "
+               "noise being the same.");
     doc_strip(d, "From one word to the next", NULL, FRAMES);
-    for (int i = 0; i + 1 < p->nobjects && i < FEW; i++) doc_samples(d, morph(p, i), 0, FRAMES, p->concept[p->object[i]].token);
+    for (int i = 0; i + 1 < p->nobjects && i < FEW; i++)
+        doc_samples(d, morph(p, i), 0, FRAMES, p->concept[p->object[i]].token);
     doc_strip_end(d);
 }
 

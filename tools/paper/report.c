@@ -30,7 +30,8 @@ static int load_results(paper *p, tn_err *err) {
 
 static void put_claims(const paper *p, const outcome *o, text *t) {
     static const char *const css[3] = {"holds", "fails", "open"};
-    text_add(t, "<h2>Claims</h2>\n<p>Decided by the data of this run. Intervals are of 95 %, over objects or over samples as the sections say.</p>\n"
+    text_add(t, "<h2>Claims</h2>\n<p>Decided by the data of this run. Intervals are of 95 %, over objects or over "
+                "samples as the sections say.</p>\n"
                 "<table><tr><th></th><th>the paper's claim</th><th>here</th><th>figures</th></tr>\n");
     for (int i = 0; i < paper_nclaims; i++) {
         const paper_claim *c = &paper_claims[i];
@@ -47,7 +48,8 @@ static void put_claims(const paper *p, const outcome *o, text *t) {
 
 static void tell_claims(const paper *p, const outcome *o) {
     for (int i = 0; i < paper_nclaims; i++) {
-        if (asked(p, &paper_claims[i])) printf("%-13s  %s  (%s)\n", verdict_names[o[i].v], paper_claims[i].text, o[i].figures);
+        if (asked(p, &paper_claims[i]))
+            printf("%-13s  %s  (%s)\n", verdict_names[o[i].v], paper_claims[i].text, o[i].figures);
     }
 }
 
@@ -91,10 +93,13 @@ static int write_results(const paper *p, const outcome *o, doc *d, tn_err *err) 
     tn_jw w;
     tn_jw_init(&w, 0);
     tn_jw_open(&w, NULL, '{');
-    tn_jw_int(&w, "v", 1), tn_jw_string(&w, "arithmetic", p->arithmetic), tn_jw_string(&w, "model_sha256", p->model_sha);
-    tn_jw_string(&w, "clip_sha256", p->clip_sha), tn_jw_int(&w, "objects", p->nobjects), tn_jw_int(&w, "styles", p->nstyles);
+    tn_jw_int(&w, "v", 1), tn_jw_string(&w, "arithmetic", p->arithmetic),
+        tn_jw_string(&w, "model_sha256", p->model_sha);
+    tn_jw_string(&w, "clip_sha256", p->clip_sha), tn_jw_int(&w, "objects", p->nobjects),
+        tn_jw_int(&w, "styles", p->nstyles);
     tn_jw_int(&w, "train_steps", p->size.train_steps), tn_jw_int(&w, "samples", p->size.samples);
-    tn_jw_int(&w, "sentences", p->size.sentences), tn_jw_int(&w, "edit_samples", p->size.edit_samples), tn_jw_int(&w, "steps", p->size.steps), tn_jw_int(&w, "seed", p->size.seed);
+    tn_jw_int(&w, "sentences", p->size.sentences), tn_jw_int(&w, "edit_samples", p->size.edit_samples),
+        tn_jw_int(&w, "steps", p->size.steps), tn_jw_int(&w, "seed", p->size.seed);
     claims_json(p, o, &w);
     tn_jw_close(&w, '}');
     tn_jw_close(&d->json, ']');
@@ -116,18 +121,22 @@ static int write_results(const paper *p, const outcome *o, doc *d, tn_err *err) 
 /* ---- the report ---- */
 
 static void put_settings(const paper *p, doc *d) {
-    doc_say(d, "Run of %d objects and %d styles; words of %lld steps; %lld samples of \"a photo of a WORD\" and %lld of each of %lld sentences, DDIM of %lld steps "
-               "with guidance 4; seed %lld. Model %.16s, arithmetic %.16s.", p->nobjects, p->nstyles, (long long)p->size.train_steps,
-            (long long)p->size.samples, (long long)p->size.edit_samples, (long long)p->size.sentences, (long long)p->size.steps, (long long)p->size.seed, p->model_sha,
-            p->arithmetic);
+    doc_say(d,
+            "Run of %d objects and %d styles; words of %lld steps; %lld samples of \"a photo of a WORD\" and %lld of "
+            "each of %lld sentences, DDIM of %lld steps with guidance 4; seed %lld. Model %.16s, arithmetic %.16s.",
+            p->nobjects, p->nstyles, (long long)p->size.train_steps, (long long)p->size.samples,
+            (long long)p->size.edit_samples, (long long)p->size.sentences, (long long)p->size.steps,
+            (long long)p->size.seed, p->model_sha, p->arithmetic);
     doc_say(d, "All numbers, and the settings behind each: results.json beside this file.");
 }
 
 static int write_report(paper *p, const outcome *o, doc *d, tn_err *err) {
     char path[4096];
-    page_begin(&d->html, "Textual inversion, experiment by experiment",
-               "The experiments of \"An Image is Worth One Word\" (Gal et al. 2022, arXiv:2208.01618) on a small world of drawn things, whose "
-               "models were trained for this project: pictures of 64 x 64, a latent diffusion model, a CLIP that judges.");
+    page_begin(
+        &d->html, "Textual inversion, experiment by experiment",
+        "The experiments of \"An Image is Worth One Word\" (Gal et al. 2022, arXiv:2208.01618) on a small world of "
+        "drawn things, whose models were trained for this project: pictures of 64 x 64, a latent diffusion model, a "
+        "CLIP that judges.");
     put_claims(p, o, &d->html);
     for (int i = 0; i < paper_nsections; i++) {
         if (!p->selected[i]) continue;

@@ -35,11 +35,19 @@ int paper_missing(const paper *p) {
 /* ---- the plan ---- */
 
 static int probe_step(paper *p, tn_err *err) {
-    nn_train_config cfg = {.placeholder = {"<probe>"}, .nplaceholders = 1, .num_vectors = 1, .resolution = gen_native_size(p->model),
-                           .batch = 1, .accumulate = 1, .steps = 8, .lr = {.base = 1e-2}, .adam = {0.9, 0.999, 1e-8, 1e-2}};
+    nn_train_config cfg = {.placeholder = {"<probe>"},
+                           .nplaceholders = 1,
+                           .num_vectors = 1,
+                           .resolution = gen_native_size(p->model),
+                           .batch = 1,
+                           .accumulate = 1,
+                           .steps = 8,
+                           .lr = {.base = 1e-2},
+                           .adam = {0.9, 0.999, 1e-8, 1e-2}};
     nn_train *t;
     nn_train_step step;
-    if (nn_train_open(&p->c, p->model, &cfg, &p->object_templates, paper_picture(p, 0, 0), 1, NULL, NULL, &t, err)) return -1;
+    if (nn_train_open(&p->c, p->model, &cfg, &p->object_templates, paper_picture(p, 0, 0), 1, NULL, NULL, &t, err))
+        return -1;
     int r = nn_train_advance(t, &p->c, &step, err);
     double start = tn_clock();
     for (int i = 0; !r && i < 4; i++) r = nn_train_advance(t, &p->c, &step, err);
@@ -71,7 +79,8 @@ static double seconds_of(const paper *p, const unit *u) {
 
 static void tell_time(const paper *p, double seconds) {
     if (seconds < 100.0) opt_note(&p->common, "about %.0f s on this machine with %d threads", seconds, p->c.threads);
-    else if (seconds < 6000.0) opt_note(&p->common, "about %.0f minutes on this machine with %d threads", seconds / 60.0, p->c.threads);
+    else if (seconds < 6000.0)
+        opt_note(&p->common, "about %.0f minutes on this machine with %d threads", seconds / 60.0, p->c.threads);
     else opt_note(&p->common, "about %.1f hours on this machine with %d threads", seconds / 3600.0, p->c.threads);
 }
 
@@ -86,7 +95,8 @@ void paper_tell(const paper *p) {
             if (strcmp(u->section, paper_sections[i].id)) continue;
             n++, wanted += u->wanted, s += u->wanted ? seconds_of(p, u) : 0.0;
         }
-        if (p->selected[i]) opt_note(&p->common, "%-7s %7d %8d %9.0f  %s", paper_sections[i].id, n, wanted, s, paper_sections[i].title);
+        if (p->selected[i])
+            opt_note(&p->common, "%-7s %7d %8d %9.0f  %s", paper_sections[i].id, n, wanted, s, paper_sections[i].title);
         seconds += s;
     }
     if (p->shards > 1) opt_note(&p->common, "shard %lld of %lld", (long long)p->shard + 1, (long long)p->shards);

@@ -17,8 +17,8 @@ int paper_missing(const paper *p);
 
 /* OUTPUT/plan.json: sizes and sections, so that --merge knows what the shards were about. */
 int paper_store_settings(const paper *p, tn_err *err);
-/* Takes the settings of the folders, which must be the same in all, and copies their units to OUTPUT. A unit that is in several
- * must be the same in all, byte for byte: TN_EMISMATCH. */
+/* Takes the settings of the folders, which must be the same in all, and copies their units to OUTPUT. A unit that is in
+ * several must be the same in all, byte for byte: TN_EMISMATCH. */
 int paper_merge(paper *p, const char *const *dirs, int n, tn_err *err);
 
 /* OUTPUT/report.html, results.json and the sheets; every unit must be there. Prints the claims to stdout. */

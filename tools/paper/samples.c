@@ -17,7 +17,8 @@ static int64_t all_of(const samples_spec *s) { return s->r.n * s->r.nsentences; 
 static void move_cell(nn_image *sheet, int64_t i, nn_image *cell, bool into_sheet) {
     int64_t w = cell->width, h = cell->height;
     for (int64_t y = 0; y < h; y++) {
-        unsigned char *a = sheet->rgb + ((i / COLUMNS * h + y) * sheet->width + i % COLUMNS * w) * 3, *b = cell->rgb + y * w * 3;
+        unsigned char *a = sheet->rgb + ((i / COLUMNS * h + y) * sheet->width + i % COLUMNS * w) * 3,
+                      *b = cell->rgb + y * w * 3;
         memcpy(into_sheet ? a : b, into_sheet ? b : a, (size_t)(3 * w));
     }
 }
@@ -41,7 +42,8 @@ int paper_load_samples(const paper *p, int number, nn_image **out, int *n, tn_er
     int64_t side = gen_native_size(p->model), count = all_of(s), columns = count < COLUMNS ? count : COLUMNS;
     if (nn_image_load(unit_path(p, u, path), &sheet, err)) return -1;
     int r = sheet.width == columns * side && sheet.height == (count + COLUMNS - 1) / COLUMNS * side
-                ? 0 : tn_fail(err, TN_EINPUT, "%s: not the pictures that it should hold (remove it)", path);
+                ? 0
+                : tn_fail(err, TN_EINPUT, "%s: not the pictures that it should hold (remove it)", path);
     *n = (int)count, *out = r ? NULL : calloc((size_t)count, sizeof **out);
     if (!r && !*out) r = tn_fail(err, TN_ENOMEM, "out of memory for pictures");
     for (int64_t i = 0; !r && i < count; i++) {
@@ -59,15 +61,22 @@ static int teach(paper *p, const samples_spec *s, float **learned, int64_t *rows
     char path[4096];
     emb_words words = {0};
     int r = 0;
-    for (int i = 0; !r && i < s->nwords; i++) r = emb_read(unit_path(p, &p->plan.unit[s->word[i]], path), s->token[i], &words, err);
+    for (int i = 0; !r && i < s->nwords; i++)
+        r = emb_read(unit_path(p, &p->plan.unit[s->word[i]], path), s->token[i], &words, err);
     if (!r) r = emb_register(p->model, &words, learned, rows, err);
     emb_free(&words);
     return r;
 }
 
 gen_request samples_request(const paper *p, const samples_spec *s, int i, const float *learned, int64_t rows) {
-    return (gen_request){.prompt = s->prompt[i], .learned = learned, .rows = rows, .steps = s->r.steps, .guidance = s->r.guidance,
-                         .seed = (uint64_t)p->size.seed, .count = s->r.n, .rules = NN_RULES_HF};
+    return (gen_request){.prompt = s->prompt[i],
+                         .learned = learned,
+                         .rows = rows,
+                         .steps = s->r.steps,
+                         .guidance = s->r.guidance,
+                         .seed = (uint64_t)p->size.seed,
+                         .count = s->r.n,
+                         .rules = NN_RULES_HF};
 }
 
 static int from_noise(paper *p, const samples_spec *s, const float *learned, int64_t rows, nn_image *out, tn_err *err) {
@@ -115,7 +124,8 @@ static const char *fill(paper *p, const char *sentence, const paper_word *words,
 static void describe_method(paper *p, tn_jw *w, const samples_spec *s) {
     char hash[65];
     tn_jw_string(w, "method", s->r.method->name);
-    for (int i = 0; i < PAPER_PARAMS && s->r.method->param[i]; i++) tn_jw_number(w, s->r.method->param[i], s->r.param[i]);
+    for (int i = 0; i < PAPER_PARAMS && s->r.method->param[i]; i++)
+        tn_jw_number(w, s->r.method->param[i], s->r.param[i]);
     if (s->goal) tn_jw_string(w, "goal", s->goal);
     if (s->r.source.n) {
         paper_hash(p, s->r.source, hash);
@@ -148,5 +158,6 @@ int paper_make_samples(paper *p, const paper_request *r) {
 }
 
 int paper_samples(paper *p, const char *sentence, const paper_word *words, int nwords, int64_t n) {
-    return paper_make_samples(p, &(paper_request){.sentence = &sentence, .nsentences = 1, .words = words, .nwords = nwords, .n = n});
+    return paper_make_samples(
+        p, &(paper_request){.sentence = &sentence, .nsentences = 1, .words = words, .nwords = nwords, .n = n});
 }

@@ -7,15 +7,15 @@
 enum { SAMPLES_WORDS = UNIT_INPUTS };
 
 typedef struct samples_spec {
-    paper_request r; /* its texts belong to the run */
+    paper_request r;                     /* its texts belong to the run */
     const char *prompt[PAPER_SENTENCES]; /* the sentences, with the words in them */
     const char *goal;
     const char *token[SAMPLES_WORDS];
     int word[SAMPLES_WORDS], nwords; /* learned ones: units */
 } samples_spec;
 
-/* A way to pictures. `make` fills out[0 .. n nsentences) for learned words that are in the model's tokenizer, their vectors
- * learned [rows, width]. */
+/* A way to pictures. `make` fills out[0 .. n nsentences) for learned words that are in the model's tokenizer, their
+ * vectors learned [rows, width]. */
 struct paper_method {
     const char *name;
     const char *param[PAPER_PARAMS]; /* what the request's numbers mean; NULL behind the last */

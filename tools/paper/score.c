@@ -1,5 +1,5 @@
-/* How near pictures are to sets of pictures and to sentences, as CLIP sees it: one unit, a JSON file with a number for each
- * picture, so that means, intervals and pairings can be made of them later. */
+/* How near pictures are to sets of pictures and to sentences, as CLIP sees it: one unit, a JSON file with a number for
+ * each picture, so that means, intervals and pairings can be made of them later. */
 #include "tools/paper/paper.h"
 
 #include "nn/fit/latent_fit.h"
@@ -10,7 +10,7 @@
 enum { SETS = 8, TEXTS = 20 };
 
 typedef struct score_spec {
-    int samples; /* the unit whose pictures first .. first + count are judged; -1: those of `of` */
+    int samples;      /* the unit whose pictures first .. first + count are judged; -1: those of `of` */
     int first, count; /* count 0: all */
     paper_range of, set[SETS];
     int nsets, ntexts;
@@ -36,7 +36,8 @@ static int see_samples(paper *p, const score_spec *s, float **features, int *n, 
     *n = s->count ? s->count : all;
     TN_REQUIRE(s->first + *n <= all);
     *features = malloc((size_t)(*n * p->judge.width) * sizeof **features);
-    int bad = *features ? clip_see(&p->c, &p->judge, image + s->first, *n, *features, err) : tn_fail(err, TN_ENOMEM, "out of memory for pictures");
+    int bad = *features ? clip_see(&p->c, &p->judge, image + s->first, *n, *features, err)
+                        : tn_fail(err, TN_ENOMEM, "out of memory for pictures");
     for (int i = 0; i < all; i++) nn_image_free(&image[i]);
     free(image);
     return bad;
@@ -46,7 +47,8 @@ static int see_samples(paper *p, const score_spec *s, float **features, int *n, 
 
 static void open_array(tn_jw *w, const char *key) { tn_jw_open(w, key, '['); }
 
-/* The mean cosine of each of n pictures to a set; where they are of the same concept's, to all of the set but itself. */
+/* The mean cosine of each of n pictures to a set; where they are of the same concept's, to all of the set but itself.
+ */
 static int score_set(paper *p, const score_spec *s, int set, const float *features, int n, tn_jw *w, tn_err *err) {
     float *other = NULL;
     paper_range r = s->set[set];
@@ -70,13 +72,15 @@ static int score_set(paper *p, const score_spec *s, int set, const float *featur
     return 0;
 }
 
-static int score_text(paper *p, const score_spec *s, int text, const float *features, int n, double *of_mean, tn_jw *w, tn_err *err) {
+static int score_text(paper *p, const score_spec *s, int text, const float *features, int n, double *of_mean, tn_jw *w,
+                      tn_err *err) {
     char *without = NULL;
     float *sentence = malloc((size_t)p->judge.width * sizeof *sentence);
     int r = sentence ? eval_fill(s->text[text], "", &without, err) : tn_fail(err, TN_ENOMEM, "out of memory");
     if (!r) r = clip_read(&p->c, &p->judge, without, sentence, NULL, err);
     open_array(w, NULL);
-    for (int i = 0; !r && i < n; i++) tn_jw_number(w, NULL, clip_pairs(&p->judge, features + i * p->judge.width, 1, sentence, 1));
+    for (int i = 0; !r && i < n; i++)
+        tn_jw_number(w, NULL, clip_pairs(&p->judge, features + i * p->judge.width, 1, sentence, 1));
     tn_jw_close(w, ']');
     if (!r) *of_mean = clip_of_mean(&p->judge, features, n, sentence);
     free(without), free(sentence);
@@ -230,11 +234,13 @@ int paper_score(paper *p, int samples, const paper_range *sets, int nsets, const
     return ask(p, &(score_spec){.samples = samples}, sets, nsets, texts, ntexts);
 }
 
-int paper_score_some(paper *p, int samples, int from, int n, const paper_range *sets, int nsets, const char *const *texts, int ntexts) {
+int paper_score_some(paper *p, int samples, int from, int n, const paper_range *sets, int nsets,
+                     const char *const *texts, int ntexts) {
     return ask(p, &(score_spec){.samples = samples, .first = from, .count = n}, sets, nsets, texts, ntexts);
 }
 
-int paper_score_pictures(paper *p, paper_range of, const paper_range *sets, int nsets, const char *const *texts, int ntexts) {
+int paper_score_pictures(paper *p, paper_range of, const paper_range *sets, int nsets, const char *const *texts,
+                         int ntexts) {
     return ask(p, &(score_spec){.samples = -1, .of = of}, sets, nsets, texts, ntexts);
 }
 

@@ -63,7 +63,8 @@ typedef struct compositions {
 } compositions;
 void compositions_measure(paper *p, compositions *out);
 void bias_measure(paper *p, estimate *before, estimate *after);
-/* Guided by CLIP from the pictures, against a learned word, on the same sentences: likeness and obedience, object by object. */
+/* Guided by CLIP from the pictures, against a learned word, on the same sentences: likeness and obedience, object by
+ * object. */
 typedef struct baselines {
     series word, guided, latent;
 } baselines;
@@ -71,7 +72,8 @@ void baselines_measure(paper *p, baselines *out);
 /* PSNR of pictures inverted and made again at guidance 1 and at 4 or more, object by object. */
 void inversion_measure(paper *p, series *plain, series *guided);
 enum { SIZES = 6 };
-/* Reconstruction of held-out pictures and editability of words from sizes[k] pictures; *n objects have enough of them. */
+/* Reconstruction of held-out pictures and editability of words from sizes[k] pictures; *n objects have enough of them.
+ */
 extern const int paper_sizes[SIZES];
 void sizes_measure(paper *p, series out[SIZES]);
 

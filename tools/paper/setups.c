@@ -11,7 +11,11 @@ const paper_setup paper_setups[SETUPS] = {
     [SETUP_PROGRESSIVE] = {.name = "progressive", .label = "progressive", .vectors = 3, .progressive = true},
     [SETUP_PER_IMAGE] = {.name = "per-image", .label = "per-image tokens", .per_image = true},
     [SETUP_REGULARISED] = {.name = "regularised", .label = "regularised", .reg_weight = 2e-3},
-    [SETUP_OFFICIAL] = {.name = "regularised-official", .label = "two, regularised (code)", .vectors = 2, .reg_weight = 2e-3, .official = true},
+    [SETUP_OFFICIAL] = {.name = "regularised-official",
+                        .label = "two, regularised (code)",
+                        .vectors = 2,
+                        .reg_weight = 2e-3,
+                        .official = true},
     [SETUP_SLOWEST] = {.name = "rate-2e-4", .label = "rate 2e-4", .rate = 2e-4},
     [SETUP_SLOW] = {.name = "rate-2e-3", .label = "rate 2e-3", .rate = 2e-3},
     [SETUP_FAST] = {.name = "rate-4e-2", .label = "rate 4e-2", .rate = 4e-2},
@@ -36,9 +40,12 @@ static void row(doc *d, const char *label, const series *s) {
 void show_setups(paper *p, doc *d) {
     static const char *const columns[3] = {"reconstruction", "editability (code)", "editability (paper)"};
     series s;
-    doc_say(d, "Every setup learns a word for each of %d objects in %lld steps. Intervals are over the objects (95 %%, Student's t): they say how "
-               "a word for another object would fare. The published code's editability, the mean of cosines, does not depend on how many samples "
-               "it is taken over, the paper's does: so all comparisons use the former.", p->nobjects, (long long)p->size.train_steps);
+    doc_say(d,
+            "Every setup learns a word for each of %d objects in %lld steps. Intervals are over the objects (95 %%, "
+            "Student's t): they say how a word for another object would fare. The published code's editability, the "
+            "mean of cosines, does not depend on how many samples it is taken over, the paper's does: so all "
+            "comparisons use the former.",
+            p->nobjects, (long long)p->size.train_steps);
     doc_table(d, "setup", columns, 3);
     for (int i = 0; i < SETUPS; i++) {
         measure_setup(p, &paper_setups[i], &s);
@@ -47,10 +54,12 @@ void show_setups(paper *p, doc *d) {
     measure_pictures(p, &s);
     row(d, "image only", &s);
     doc_table_end(d);
-    doc_strip(d, "The same noise for every setup", "\"a photo of a ...\", one column a setup, one row an object.", SETUPS);
+    doc_strip(d, "The same noise for every setup", "\"a photo of a ...\", one column a setup, one row an object.",
+              SETUPS);
     for (int k = 0; k < p->nobjects && k < 4; k++) {
         for (int i = 0; i < SETUPS; i++) {
-            doc_samples(d, measure_units(p, &paper_setups[i], p->object[k]).plain, 0, 1, k == 3 || k == p->nobjects - 1 ? paper_setups[i].label : NULL);
+            doc_samples(d, measure_units(p, &paper_setups[i], p->object[k]).plain, 0, 1,
+                        k == 3 || k == p->nobjects - 1 ? paper_setups[i].label : NULL);
         }
     }
     doc_strip_end(d);
@@ -63,17 +72,22 @@ void show_tradeoff(paper *p, doc *d) {
     /* The rates first, in order: they are joined to the curve of section 5.3. */
     for (int i = 0; i < RATES; i++) {
         measure_setup(p, &paper_setups[paper_rates[i]], &s);
-        point[n++] = (chart_point){paper_setups[paper_rates[i]].label, stat_mean(s.by_code, s.n), stat_mean(s.reconstruction, s.n), 0};
+        point[n++] = (chart_point){paper_setups[paper_rates[i]].label, stat_mean(s.by_code, s.n),
+                                   stat_mean(s.reconstruction, s.n), 0};
     }
     for (int i = 0; i < SETUPS; i++) {
         if (i == SETUP_ONE || i == SETUP_SLOWEST || i == SETUP_SLOW || i == SETUP_FAST) continue;
         measure_setup(p, &paper_setups[i], &s);
         int kind = paper_setups[i].source == WORD_LEARNED ? 1 : i == SETUP_NONE ? 3 : 2;
-        point[n++] = (chart_point){paper_setups[i].label, stat_mean(s.by_code, s.n), stat_mean(s.reconstruction, s.n), kind};
+        point[n++] = (chart_point){paper_setups[i].label, stat_mean(s.by_code, s.n), stat_mean(s.reconstruction, s.n),
+                                   kind};
     }
     measure_pictures(p, &s);
     point[n++] = (chart_point){"image only", stat_mean(s.by_code, s.n), stat_mean(s.reconstruction, s.n), 3};
-    doc_say(d, "Up: the samples are more like the pictures. Right: the samples follow the sentence better. The line joins learning rates, slowest "
-               "first; bars are intervals over %d objects.", p->nobjects);
-    chart_scatter(&d->html, point, n, 0, "editability (mean CLIP cosine to the sentence)", "reconstruction (mean CLIP cosine to the pictures)");
+    doc_say(d,
+            "Up: the samples are more like the pictures. Right: the samples follow the sentence better. The line "
+            "joins learning rates, slowest first; bars are intervals over %d objects.",
+            p->nobjects);
+    chart_scatter(&d->html, point, n, 0, "editability (mean CLIP cosine to the sentence)",
+                  "reconstruction (mean CLIP cosine to the pictures)");
 }

@@ -1,9 +1,10 @@
-/* Appendix B: how many pictures a word needs. Likeness is measured against pictures that no word was learned from: those that a
- * word has seen would favour the words that saw few. */
+/* Appendix B: how many pictures a word needs. Likeness is measured against pictures that no word was learned from:
+ * those that a word has seen would favour the words that saw few. */
 #include "tools/paper/sections.h"
 
 const int paper_sizes[SIZES] = {1, 2, 3, 5, 10, 20};
-static const char *const labels[SIZES] = {"1 picture", "2 pictures", "3 pictures", "5 pictures", "10 pictures", "20 pictures"};
+static const char *const labels[SIZES] = {"1 picture",  "2 pictures",  "3 pictures",
+                                          "5 pictures", "10 pictures", "20 pictures"};
 
 static bool enough(const paper *p, int concept) {
     return paper_held_out(p, concept).n > 0 && paper_held_out(p, concept).first >= paper_sizes[SIZES - 1];
@@ -20,7 +21,8 @@ static setup_units from(paper *p, int count, int concept, int *held_out_score) {
 
 void plan_sizes(paper *p) {
     int score;
-    measure_plan(p, &paper_setups[SETUP_ONE]), measure_plan(p, &paper_setups[SETUP_INITIALIZER]); /* the claim's margin */
+    measure_plan(p, &paper_setups[SETUP_ONE]),
+        measure_plan(p, &paper_setups[SETUP_INITIALIZER]); /* the claim's margin */
     for (int k = 0; k < SIZES; k++) {
         for (int i = 0; i < p->nobjects; i++) {
             if (enough(p, p->object[i])) from(p, paper_sizes[k], p->object[i], &score);
@@ -51,7 +53,9 @@ void show_sizes(paper *p, doc *d) {
         doc_say(d, "None of the objects of this run has pictures to spare.");
         return;
     }
-    doc_say(d, "Words from 1 to %d pictures of each of %d objects; likeness is the mean cosine of samples to %d further pictures.",
+    doc_say(d,
+            "Words from 1 to %d pictures of each of %d objects; likeness is the mean cosine of samples to %d further "
+            "pictures.",
             paper_sizes[SIZES - 1], s[0].n, PAPER_HELD_OUT);
     doc_table(d, "learned from", columns, 2);
     for (int k = 0; k < SIZES; k++) {
@@ -62,12 +66,14 @@ void show_sizes(paper *p, doc *d) {
     }
     doc_table_end(d);
     chart_lines(&d->html, point, 2 * SIZES, "pictures", "mean CLIP cosine");
-    doc_strip(d, "The same noise, words from 1, 2, 3, 5, 10 and 20 pictures", "A row an object, first one of its pictures.", SIZES + 1);
+    doc_strip(d, "The same noise, words from 1, 2, 3, 5, 10 and 20 pictures",
+              "A row an object, first one of its pictures.", SIZES + 1);
     for (int i = 0; i < p->nobjects && i < 4; i++) {
         int score;
         if (!enough(p, p->object[i])) continue;
         doc_pictures(d, (paper_range){p->object[i], 0, 1}, p->concept[p->object[i]].token);
-        for (int k = 0; k < SIZES; k++) doc_samples(d, from(p, paper_sizes[k], p->object[i], &score).plain, 0, 1, labels[k]);
+        for (int k = 0; k < SIZES; k++)
+            doc_samples(d, from(p, paper_sizes[k], p->object[i], &score).plain, 0, 1, labels[k]);
     }
     doc_strip_end(d);
 }

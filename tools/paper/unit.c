@@ -63,8 +63,8 @@ static int add(paper *p, const char *recipe, unit *u, const void *spec, size_t s
     return (*slot = ++plan->n) - 1;
 }
 
-int unit_add(paper *p, tn_jw *recipe, const unit_kind *kind, const void *spec, size_t size, const int *input, int ninputs,
-             int64_t training, int64_t sampling) {
+int unit_add(paper *p, tn_jw *recipe, const unit_kind *kind, const void *spec, size_t size, const int *input,
+             int ninputs, int64_t training, int64_t sampling) {
     unit u = {.kind = kind, .ninputs = ninputs, .training = training, .sampling = sampling, .section = p->section};
     TN_REQUIRE(ninputs <= UNIT_INPUTS);
     if (ninputs) {
@@ -92,7 +92,9 @@ bool unit_done(const paper *p, const unit *u) {
     return tn_exists(unit_path(p, u, path));
 }
 
-bool unit_in_shard(const unit *u, int64_t index, int64_t count) { return u->share % (uint64_t)count == (uint64_t)index; }
+bool unit_in_shard(const unit *u, int64_t index, int64_t count) {
+    return u->share % (uint64_t)count == (uint64_t)index;
+}
 
 void unit_free(unit_plan *plan) {
     for (int i = 0; i < plan->n; i++) free(plan->unit[i].result);

@@ -1,10 +1,11 @@
 /* Units of work, and the folder that keeps their results.
  *
- * A unit is one word learned, one set of samples, one score, one list of numbers. Its recipe, a line of JSON, states everything
- * that its result depends on: the model's fingerprint, the version of the arithmetic, settings, hashes of pictures, the keys of
- * the units it is made from. Its key is the SHA-256 of that line, and its result is one file named by the key, written whole or
- * not at all. So a result that is there is right, whoever made it and when: a run that was killed goes on, a second run finds
- * everything done, and machines that share nothing but a folder share the work. */
+ * A unit is one word learned, one set of samples, one score, one list of numbers. Its recipe, a line of JSON, states
+ * everything that its result depends on: the model's fingerprint, the version of the arithmetic, settings, hashes of
+ * pictures, the keys of the units it is made from. Its key is the SHA-256 of that line, and its result is one file
+ * named by the key, written whole or not at all. So a result that is there is right, whoever made it and when: a run
+ * that was killed goes on, a second run finds everything done, and machines that share nothing but a folder share the
+ * work. */
 #ifndef TOOLS_PAPER_UNIT_H
 #define TOOLS_PAPER_UNIT_H
 
@@ -49,9 +50,10 @@ typedef struct unit_plan {
 
 /* Starts a recipe with what all units depend on; the caller adds its own settings and hands it to unit_add. */
 void unit_recipe(const struct paper *p, tn_jw *w, const unit_kind *kind);
-/* Closes the recipe and returns the number of the unit with it, a new one where there is none. spec [size] is copied. */
-int unit_add(struct paper *p, tn_jw *recipe, const unit_kind *kind, const void *spec, size_t size, const int *input, int ninputs,
-             int64_t training, int64_t sampling);
+/* Closes the recipe and returns the number of the unit with it, a new one where there is none. spec [size] is copied.
+ */
+int unit_add(struct paper *p, tn_jw *recipe, const unit_kind *kind, const void *spec, size_t size, const int *input,
+             int ninputs, int64_t training, int64_t sampling);
 /* DIR/units/KEY.ending; valid until the next call. */
 const char *unit_path(const struct paper *p, const unit *u, char path[4096]);
 bool unit_done(const struct paper *p, const unit *u);

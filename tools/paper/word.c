@@ -25,10 +25,20 @@ static nn_train_config settings(const paper *p, const word_spec *s) {
     const paper_setup *u = &s->setup;
     bool constant = u->dvar || u->untimely;
     int64_t all = p->size.train_steps, steps = constant ? 2 * all : u->few ? (all + 7) / 8 : all;
-    nn_train_config cfg = {.placeholder = {c->token}, .initializer = {c->initializer}, .nplaceholders = 1, .num_vectors = u->vectors,
-                           .resolution = gen_native_size(p->model), .rules = NN_RULES_HF, .batch = 1, .accumulate = 1, .steps = steps,
-                           .lr = {.kind = constant ? NN_LR_CONSTANT : NN_LR_COSINE, .base = u->rate, .total = steps}, .adam = adamw, .reg_weight = u->reg_weight,
-                           .reg_kind = u->official ? NN_REG_OFFICIAL : NN_REG_L2, .seed = (uint64_t)p->size.seed,
+    nn_train_config cfg = {.placeholder = {c->token},
+                           .initializer = {c->initializer},
+                           .nplaceholders = 1,
+                           .num_vectors = u->vectors,
+                           .resolution = gen_native_size(p->model),
+                           .rules = NN_RULES_HF,
+                           .batch = 1,
+                           .accumulate = 1,
+                           .steps = steps,
+                           .lr = {.kind = constant ? NN_LR_CONSTANT : NN_LR_COSINE, .base = u->rate, .total = steps},
+                           .adam = adamw,
+                           .reg_weight = u->reg_weight,
+                           .reg_kind = u->official ? NN_REG_OFFICIAL : NN_REG_L2,
+                           .seed = (uint64_t)p->size.seed,
                            .per_image_share = u->per_image ? 1.0 : 0.0};
     for (int i = 1; u->progressive && i < u->vectors; i++) { /* the paper: after 2000 and 4000 of 5000 steps */
         cfg.switch_at[cfg.nswitches++] = 2 * i * steps / 5 > i ? 2 * i * steps / 5 : i;
@@ -40,7 +50,8 @@ static nn_train_config settings(const paper *p, const word_spec *s) {
     return cfg;
 }
 
-int word_write(const char *path, const char *token, const float *v, int64_t n, int64_t dim, int64_t steps, tn_err *err) {
+int word_write(const char *path, const char *token, const float *v, int64_t n, int64_t dim, int64_t steps,
+               tn_err *err) {
     char number[24];
     int64_t shape[] = {n, dim};
     tn_st_writer *w = tn_st_writer_new();
@@ -53,14 +64,16 @@ int word_write(const char *path, const char *token, const float *v, int64_t n, i
     return r;
 }
 
-static int learn(paper *p, const nn_train_config *cfg, const nn_templates *t, const nn_image *images, int n, const char *path, tn_err *err) {
+static int learn(paper *p, const nn_train_config *cfg, const nn_templates *t, const nn_image *images, int n,
+                 const char *path, tn_err *err) {
     nn_train *run;
     nn_train_step step;
     if (nn_train_open(&p->c, p->model, cfg, t, images, n, NULL, NULL, &run, err)) return -1;
     int r = 0;
     while (!r && !nn_train_finished(run)) r = nn_train_advance(run, &p->c, &step, err);
     if (!r) {
-        r = word_write(path, cfg->placeholder[0], nn_train_vectors(run, 0), cfg->num_vectors, nn_train_word(run)->dim, nn_train_steps_done(run), err);
+        r = word_write(path, cfg->placeholder[0], nn_train_vectors(run, 0), cfg->num_vectors, nn_train_word(run)->dim,
+                       nn_train_steps_done(run), err);
     }
     nn_train_free(run);
     nn_tokenizer_take_back(p->model->tokenizer, p->vocabulary);
@@ -97,13 +110,18 @@ static int learned(paper *p, const paper_setup *setup, int concept) {
     char hash[65];
     unit_recipe(p, &w, &word_kind);
     paper_hash(p, s.range, hash);
-    tn_jw_string(&w, "concept", c->name), tn_jw_int(&w, "pictures", s.range.n), tn_jw_string(&w, "pictures_sha256", hash);
-    tn_jw_string(&w, "placeholder", c->token), tn_jw_string(&w, "initializer", c->initializer), tn_jw_int(&w, "num_vectors", cfg.num_vectors);
-    tn_jw_int(&w, "steps", cfg.steps), tn_jw_int(&w, "batch", cfg.batch), tn_jw_number(&w, "learning_rate", cfg.lr.base);
-    tn_jw_string(&w, "lr_scheduler", cfg.lr.kind == NN_LR_COSINE ? "cosine" : "constant"), tn_jw_number(&w, "weight_decay", cfg.adam.weight_decay);
+    tn_jw_string(&w, "concept", c->name), tn_jw_int(&w, "pictures", s.range.n),
+        tn_jw_string(&w, "pictures_sha256", hash);
+    tn_jw_string(&w, "placeholder", c->token), tn_jw_string(&w, "initializer", c->initializer),
+        tn_jw_int(&w, "num_vectors", cfg.num_vectors);
+    tn_jw_int(&w, "steps", cfg.steps), tn_jw_int(&w, "batch", cfg.batch),
+        tn_jw_number(&w, "learning_rate", cfg.lr.base);
+    tn_jw_string(&w, "lr_scheduler", cfg.lr.kind == NN_LR_COSINE ? "cosine" : "constant"),
+        tn_jw_number(&w, "weight_decay", cfg.adam.weight_decay);
     tn_jw_number(&w, "reg_weight", cfg.reg_weight), tn_jw_bool(&w, "reg_official", cfg.reg_kind == NN_REG_OFFICIAL);
     tn_jw_bool(&w, "progressive", s.setup.progressive), tn_jw_number(&w, "per_image_share", cfg.per_image_share);
-    tn_jw_int(&w, "stop_window", cfg.stop_window), tn_jw_number(&w, "stop_threshold", cfg.stop_threshold), tn_jw_int(&w, "seed", p->size.seed);
+    tn_jw_int(&w, "stop_window", cfg.stop_window), tn_jw_number(&w, "stop_threshold", cfg.stop_threshold),
+        tn_jw_int(&w, "seed", p->size.seed);
     tn_jw_open(&w, "templates", '[');
     for (int i = 0; i < t->n; i++) tn_jw_string(&w, NULL, t->line[i]);
     tn_jw_close(&w, ']');
@@ -116,7 +134,9 @@ int paper_steps_taken(const paper *p, paper_word word, int64_t *steps, tn_err *e
     tn_st *st;
     if (tn_st_open(unit_path(p, &p->plan.unit[word.unit], path), TN_MAP_COPY, &st, err)) return -1;
     const char *meta = tn_st_meta(st, "steps");
-    int r = meta && tn_parse_int64(meta, strlen(meta), steps) ? 0 : tn_fail(err, TN_EINPUT, "%s: no number of steps (remove it)", path);
+    int r = meta && tn_parse_int64(meta, strlen(meta), steps)
+                ? 0
+                : tn_fail(err, TN_EINPUT, "%s: no number of steps (remove it)", path);
     tn_st_close(st);
     return r;
 }

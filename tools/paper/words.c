@@ -33,7 +33,10 @@ void plan_styles(paper *p) {
 void show_styles(paper *p, doc *d) {
     static const char *const columns[3] = {"cosine to its style", "to the other styles", "its style is the nearest"};
     int samples;
-    doc_say(d, "\"a painting of a THING in the style of WORD\" for %d things, against the pictures that the styles were learned from.", THINGS);
+    doc_say(d,
+            "\"a painting of a THING in the style of WORD\" for %d things, against the pictures that the styles were "
+            "learned from.",
+            THINGS);
     doc_table(d, "style", columns, 3);
     for (int i = 0; i < p->nstyles; i++) {
         double own[THINGS], other[THINGS] = {0};
@@ -41,7 +44,8 @@ void show_styles(paper *p, doc *d) {
         for (int k = 0; k < THINGS; k++) {
             const paper_scores *s = paper_result(p, in_style(p, i, things[k], &samples));
             own[k] = measure_set(s, i), n += s->n;
-            for (int j = 0; j < p->nstyles; j++) other[k] += j == i || p->nstyles < 2 ? 0.0 : measure_set(s, j) / (p->nstyles - 1);
+            for (int j = 0; j < p->nstyles; j++)
+                other[k] += j == i || p->nstyles < 2 ? 0.0 : measure_set(s, j) / (p->nstyles - 1);
             for (int q = 0; q < s->n; q++) {
                 int best = 0;
                 for (int j = 1; j < p->nstyles; j++) best = s->set[j * s->n + q] > s->set[best * s->n + q] ? j : best;
@@ -53,7 +57,8 @@ void show_styles(paper *p, doc *d) {
     }
     doc_table_end(d);
     for (int i = 0; i < p->nstyles; i++) {
-        doc_strip(d, paper_text(p, "%s: its pictures, then cat, house, fish and flower", p->concept[p->style[i]].token), NULL, 8);
+        doc_strip(d, paper_text(p, "%s: its pictures, then cat, house, fish and flower", p->concept[p->style[i]].token),
+                  NULL, 8);
         doc_pictures(d, paper_all(p, p->style[i]), "pictures");
         doc_strip_end(d);
         doc_strip(d, paper_text(p, "in the style of %s", p->concept[p->style[i]].token), NULL, 8);
@@ -65,8 +70,8 @@ void show_styles(paper *p, doc *d) {
 /* ---- 4.4: compositions ---- */
 
 /* Kinds of objects in the world: what a picture is asked to show one of. */
-static const char *const kinds[] = {"cat", "rabbit", "bird", "fish", "monster", "robot", "ball", "cup",
-                                    "vase", "house", "car", "boat", "rocket", "mushroom", "flower", "tree"};
+static const char *const kinds[] = {"cat",  "rabbit", "bird", "fish", "monster", "robot",    "ball",   "cup",
+                                    "vase", "house",  "car",  "boat", "rocket",  "mushroom", "flower", "tree"};
 enum { KINDS = sizeof kinds / sizeof *kinds };
 
 /* Object i in style i: does CLIP see its kind among all kinds, and its style among all styles? */
@@ -91,14 +96,15 @@ static int partner(const paper *p, int i) {
 }
 
 enum { TOGETHER_TEXTS = 5 };
-/* Object i next to its partner: does CLIP see both, rather than one of them or one of them twice? With their initialisers in the
- * place of the words, what the model does without inversion. */
+/* Object i next to its partner: does CLIP see both, rather than one of them or one of them twice? With their
+ * initialisers in the place of the words, what the model does without inversion. */
 static int side_by_side(paper *p, int i, int setup, int *samples) {
     int a = p->object[i], b = p->object[partner(p, i)];
     const char *x = p->concept[a].initializer, *y = p->concept[b].initializer;
-    const char *caption[TOGETHER_TEXTS] = {paper_text(p, "a photo of a %s next to a %s", x, y), paper_text(p, "a photo of a %s", x),
-                                        paper_text(p, "a photo of a %s", y), paper_text(p, "a photo of a %s next to a %s", x, x),
-                                        paper_text(p, "a photo of a %s next to a %s", y, y)};
+    const char *caption[TOGETHER_TEXTS] = {paper_text(p, "a photo of a %s next to a %s", x, y),
+                                           paper_text(p, "a photo of a %s", x), paper_text(p, "a photo of a %s", y),
+                                           paper_text(p, "a photo of a %s next to a %s", x, x),
+                                           paper_text(p, "a photo of a %s next to a %s", y, y)};
     paper_range sets[2] = {paper_all(p, a), paper_all(p, b)};
     paper_word words[2] = {paper_learn(p, &paper_setups[setup], a), paper_learn(p, &paper_setups[setup], b)};
     *samples = paper_samples(p, "a photo of a {} next to a {}", words, 2, each(p));
@@ -109,7 +115,8 @@ void plan_compositions(paper *p) {
     int samples;
     for (int i = 0; i < p->nobjects; i++) {
         if (p->nstyles) object_in_style(p, i, &samples);
-        if (partner(p, i) != i) side_by_side(p, i, SETUP_ONE, &samples), side_by_side(p, i, SETUP_INITIALIZER, &samples);
+        if (partner(p, i) != i)
+            side_by_side(p, i, SETUP_ONE, &samples), side_by_side(p, i, SETUP_INITIALIZER, &samples);
     }
 }
 
@@ -142,11 +149,13 @@ void compositions_measure(paper *p, compositions *out) {
             hits[0] += both_right(p, s, i), n[0] += s->n;
         }
         for (int k = 1; k < 3 && partner(p, i) != i; k++) {
-            const paper_scores *s = paper_result(p, side_by_side(p, i, k == 1 ? SETUP_ONE : SETUP_INITIALIZER, &samples));
+            const paper_scores *s = paper_result(p,
+                                                 side_by_side(p, i, k == 1 ? SETUP_ONE : SETUP_INITIALIZER, &samples));
             hits[k] += measure_hits(s, 0, TOGETHER_TEXTS, 0), n[k] += s->n;
         }
     }
-    *out = (compositions){share_or_nothing(hits[0], n[0]), share_or_nothing(hits[1], n[1]), share_or_nothing(hits[2], n[2])};
+    *out = (compositions){share_or_nothing(hits[0], n[0]), share_or_nothing(hits[1], n[1]),
+                          share_or_nothing(hits[2], n[2])};
 }
 
 void show_compositions(paper *p, doc *d) {
@@ -154,8 +163,11 @@ void show_compositions(paper *p, doc *d) {
     compositions c;
     int samples;
     compositions_measure(p, &c);
-    doc_say(d, "Judged by CLIP. A learned object in a learned style: the picture is nearest to the right kind of %d and to the right style of %d. "
-               "Two learned objects: of the sentences \"A next to B\", \"A\", \"B\", \"A next to A\", \"B next to B\" the first is nearest.", KINDS, p->nstyles);
+    doc_say(d,
+            "Judged by CLIP. A learned object in a learned style: the picture is nearest to the right kind of %d and "
+            "to the right style of %d. Two learned objects: of the sentences \"A next to B\", \"A\", \"B\", \"A next "
+            "to A\", \"B next to B\" the first is nearest.",
+            KINDS, p->nstyles);
     doc_table(d, "sentence", columns, 1);
     doc_row(d, "object in style", &c.in_style), doc_row(d, "two learned objects side by side", &c.together);
     doc_row(d, "the same with known words", &c.known);
@@ -181,8 +193,12 @@ void show_compositions(paper *p, doc *d) {
 
 /* ---- 4.5: bias ---- */
 
-static const char *const colours[] = {"red", "orange", "yellow", "green", "blue", "purple", "pink", "white", "black", "brown"};
-enum { COLOURS = sizeof colours / sizeof *colours, CROWD = 3 }; /* CROWD: times as many pictures as of other sentences */
+static const char *const colours[] = {"red",    "orange", "yellow", "green", "blue",
+                                      "purple", "pink",   "white",  "black", "brown"};
+enum {
+    COLOURS = sizeof colours / sizeof *colours,
+    CROWD = 3
+}; /* CROWD: times as many pictures as of other sentences */
 
 static int chefs(paper *p, bool learned, int *samples) {
     int concept = paper_concept_named(p, "chefs");
@@ -211,12 +227,16 @@ void show_bias(paper *p, doc *d) {
     static const char *const titles[2] = {"\"a photo of a chef\"", "\"a photo of a <chefs>\""};
     int samples[2];
     if (paper_concept_named(p, "chefs") < 0) return;
-    const paper_scores *s[2] = {paper_result(p, chefs(p, false, &samples[0])), paper_result(p, chefs(p, true, &samples[1]))};
-    doc_say(d, "97 of 100 chefs that the model was trained with are red. The word was learned from %d chefs of as many colours. The colour is what CLIP "
-               "finds nearest among \"a photo of a COLOUR chef\".", p->concept[paper_concept_named(p, "chefs")].pics.n);
+    const paper_scores *s[2] = {paper_result(p, chefs(p, false, &samples[0])),
+                                paper_result(p, chefs(p, true, &samples[1]))};
+    doc_say(d,
+            "97 of 100 chefs that the model was trained with are red. The word was learned from %d chefs of as many "
+            "colours. The colour is what CLIP finds nearest among \"a photo of a COLOUR chef\".",
+            p->concept[paper_concept_named(p, "chefs")].pics.n);
     doc_table(d, "colour", columns, 2);
     for (int i = 0; i < COLOURS; i++) {
-        estimate e[2] = {stat_share(measure_hits(s[0], 0, COLOURS, i), s[0]->n), stat_share(measure_hits(s[1], 0, COLOURS, i), s[1]->n)};
+        estimate e[2] = {stat_share(measure_hits(s[0], 0, COLOURS, i), s[0]->n),
+                         stat_share(measure_hits(s[1], 0, COLOURS, i), s[1]->n)};
         doc_row(d, colours[i], e);
     }
     doc_table_end(d);
