@@ -509,8 +509,9 @@ static void test_clip_word(test_state *t) {
         CHECKF(t, nn_clip_word_fit(&s.c, s.clip, &f, ids, 1, L, pictures, coarse, v[run], &err) == 0, "%s", err.msg);
         CHECKF(t, near(f.coarse_first, 1.0, 1e-4), "the sentence with the coarse word's own vector: %g",
                f.coarse_first);
-        CHECKF(t, run || (f.last < 0.5 * f.first && f.near_last > f.near_first + 0.1 && f.coarse_last < f.coarse_first),
-               "loss %g to %g, pictures %g to %g", f.first, f.last, f.near_first, f.near_last);
+        CHECKF(t, run || (f.last < 0.5 * f.first && f.near_last > f.near_first + 0.1 && f.coarse_last < 0.5),
+               "loss %g to %g, pictures %g to %g, coarse word %g", f.first, f.last, f.near_first, f.near_last,
+               f.coarse_last);
     }
     CHECK(t, memcmp(v[1], v[2], sizeof v[1]) == 0);
     shut(&s);
