@@ -30,10 +30,10 @@ enum {
 /* ---- the register tile: t (+)= A panel x B panel, for every height up to GEMM_ROWS ---- */
 
 /* What a tile is called with: element (i, k) of A at a[i * row + k * step], a panel of B, where the sums come from (NULL:
- * zero), rows of GEMM_COLS, and where they go, rows of ld. With `lies`, B is read there, in rows that are b_step bytes apart,
- * and packed on the way: under the multiply-adds of one tile packing costs next to nothing. */
+ * zero), rows of GEMM_COLS, and where they go, rows of ld. With `lies`, B is read there, in rows that are b_step bytes apart
+ * and end b_last bytes on, and packed on the way: under the multiply-adds of one tile packing costs next to nothing. */
 typedef struct tile_job {
-    int64_t kc, row, step, ld, b_step;
+    int64_t kc, row, step, ld, b_step, b_last;
     const float *a, *b, *from;
     const float *bias, *bias_rows, *add; /* NULL, or what is added: to each row, to each column, and laid out as `to` */
     float *pack, *to;
@@ -62,7 +62,9 @@ enum { CHUNK = 16, LINE = 64 };
         if (q->ask_add) v_prefetch_l2(ask0 + (uintptr_t)q->ask_add), v_prefetch_l2(ask1 + (uintptr_t)q->ask_add); \
     }
 
-enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 12 x 28 cycles are some 90 ns */
+/* Rows of B that a fetch from memory is ahead of its use: 12 x 28 cycles are some 90 ns. What is asked for is the line of a row's
+ * last byte: weights in a file begin anywhere, and the line of the first byte was read with the panel before. */
+enum { AHEAD = 12 };
 
 #define START(i) \
     v16 c##i = q->from ? v_load(q->from + i * GEMM_COLS) : v_zero(); \
@@ -105,7 +107,7 @@ enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 
         const float *a = q->a, *b = q->b; \
         const char *lies = q->lies; \
         float *pack = q->pack; \
-        uintptr_t ahead = (uintptr_t)(AHEAD * q->b_step); \
+        uintptr_t ahead = (uintptr_t)(AHEAD * q->b_step + q->b_last); \
         float *to = q->to; \
         int64_t row = q->row, step = q->step, kc = q->kc; \
         int narrow = GEMM_COLS > V_LANES && q->narrow; \
@@ -118,7 +120,7 @@ enum { AHEAD = 12 }; /* rows of B that a fetch from memory is ahead of its use: 
             v16 b0 = v_load_typed(lies, q->b_type, 0); \
             WIDE(v16 b1 = v_load_typed(lies, q->b_type, V_LANES);) \
             v_prefetch((uintptr_t)lies + ahead); \
-            WIDE(if (q->b_type == TN_F32) v_prefetch((uintptr_t)lies + ahead + sizeof b0);) \
+            WIDE(if (q->b_type == TN_F32) v_prefetch((uintptr_t)lies + ahead - sizeof b0);) \
             v_store(pack, b0); \
             WIDE(v_store(pack + V_LANES, b1);) \
             ROWS_##h(STEP) \
@@ -287,7 +289,8 @@ static void run_group(const job *w, const task *s, int64_t p0, int64_t p1, int64
     if (last && g->bias && g->bias_rows) widen_bias(g, m0, rows, bias_rows);
     int64_t size = (int64_t)dtype_size(g->B.type);
     const char *B = (const char *)g->B.base + (s->b * g->B.step + k0 * g->B.ld + s->n0) * size;
-    tile_job q = {.kc = kc, .row = g->A.trans ? 1 : lda, .step = g->A.trans ? lda : 1, .b_step = g->B.ld * size, .b_type = g->B.type};
+    tile_job q = {.kc = kc, .row = g->A.trans ? 1 : lda, .step = g->A.trans ? lda : 1, .b_step = g->B.ld * size, .b_type = g->B.type,
+                  .b_last = GEMM_COLS * size - 1};
     moves = next_group(w, s, &q, k0, m0 + rows, ceil_div(s->cols, GEMM_COLS) * (p1 - p0));
     for (int64_t j = 0; j < s->cols; j += GEMM_COLS)
         for (int64_t p = p0; p < p1; p++, q.next += (uintptr_t)moves) {
