@@ -320,6 +320,30 @@ static void test_gradient(test_state *t) {
     shut(&s);
 }
 
+/* What a guided prediction leads to lies nearer to the target. */
+static void test_downhill(test_state *t) {
+    world s;
+    tn_err err = {0};
+    nn_views v;
+    float sample[LATENT], eps[LATENT], x0[LATENT], unused[LATENT];
+    uint64_t seed = 31;
+    if (!open(t, &s, 2)) return;
+    nn_clip_guidance g = guidance_of(&s, 5.0);
+    double abar = (double)s.schedule.alphas_cumprod[401], a = sqrt(abar), b = sqrt(1.0 - abar);
+    for (int i = 0; i < LATENT; i++) {
+        eps[i] = test_rand(&seed);
+        sample[i] = (float)(a * (double)s.latent[i] + b * (double)eps[i]);
+    }
+    CHECK(t, nn_clip_guidance_apply(&g, 0, 401, 1, sample, eps, &err) == 0);
+    double before = g.loss;
+    for (int i = 0; i < LATENT; i++) x0[i] = (float)(((double)sample[i] - b * (double)eps[i]) / a);
+    CHECK(t, nn_views_whole(s.clip, SIDE, SIDE, &v, &err) == 0 &&
+                 nn_clip_guidance_gradient(&g, &v, x0, unused, &err) == 0);
+    CHECKF(t, g.loss < before, "the loss of the prediction: %g, guided %g", before, g.loss);
+    nn_views_free(&v);
+    shut(&s);
+}
+
 static void test_guidance(test_state *t) {
     world s;
     tn_err err = {0};
@@ -524,6 +548,7 @@ void test_main(test_state *t) {
     if (test_section(t, "views")) test_views(t);
     if (test_section(t, "gradient")) test_gradient(t);
     if (test_section(t, "guidance")) test_guidance(t);
+    if (test_section(t, "guidance downhill")) test_downhill(t);
     if (test_section(t, "latents")) test_latents(t);
     if (test_section(t, "word map")) test_word_map(t);
     if (test_section(t, "between encoders")) test_between(t);
