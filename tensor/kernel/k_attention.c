@@ -104,11 +104,11 @@ static void pack_keys(void *arg, int64_t i, int worker) {
 
 /* ---- the softmax ---- */
 
-/* Some score of 16 queries from `lane` is more than SLACK above their top: the new top is `max` where that is larger, and all
- * that was made with the old one, `rows` probabilities of this block among it, is scaled. */
-static void raise_top(const tile *t, int64_t D, int64_t lane, v16 max, float *s, int64_t rows) {
+/* Some of 16 queries from `lane` have a score more than SLACK above their top: for those, and no others, which may not know
+ * of their neighbours, the new top is `max`, and all that was made with the old one, `rows` probabilities of this block
+ * among it, is scaled. */
+static void raise_top(const tile *t, int64_t D, int64_t lane, v16 max, v16m higher, float *s, int64_t rows) {
     v16 top = v_load(t->top + lane);
-    v16m higher = v_gt(max, top);
     v16 factor = v_select(higher, v_exp2(v_sub(top, max)), v_set1(1.0f));
     v_store(t->top + lane, v_select(higher, max, top));
     v_store(t->l + lane, v_mul(v_load(t->l + lane), factor));
@@ -121,8 +121,9 @@ static void raise_top(const tile *t, int64_t D, int64_t lane, v16 max, float *s,
 #define SOFTEN(e0, e1, e2, e3, row, lane) \
     { \
         v16 max = v_max(v_max(e0, e1), v_max(e2, e3)), top = v_load(t->top + (lane)); \
-        if (v_any(v_gt(max, v_add(top, v_set1(SLACK))))) { \
-            raise_top(t, D, lane, max, s, row); \
+        v16m higher = v_gt(max, v_add(top, v_set1(SLACK))); \
+        if (v_any(higher)) { \
+            raise_top(t, D, lane, max, higher, s, row); \
             top = v_load(t->top + (lane)); \
         } \
         float *to = s + (row) * LANES + (lane); \
