@@ -34,7 +34,7 @@ enum { NROWS = sizeof rows / sizeof *rows };
 static int run(int argc, char **argv);
 const opt_command cmd_paper = {
     "paper", "every experiment of the paper on the bundled world, as one report", "paper [SECTION...] [-o DIR] [options]\n       oneword paper --merge DIR... -o DIR",
-    "Sections: 4.1 4.2 4.2b 4.3 4.4 4.5 4.6 4.7 5.2 5.3 A B 2 6 (default: all).\n"
+    "Sections: 4.1 4.2 4.2b 4.3 4.4 4.5 4.6 4.7 5.1 5.2 5.3 A B 2 6 (default: all).\n"
     "Every word learned, set of samples and score is a file of its own in DIR/units: a run that was stopped goes on, a second one\n"
     "finds all done. Shards need no order and may share DIR; the last run, without --shard, makes what is missing and the report.\n\n"
     "example, two processes at once:\n"

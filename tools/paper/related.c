@@ -38,12 +38,11 @@ static void show_inversion(paper *p, doc *d) {
     static const char *const columns[1] = {"PSNR (dB)"};
     estimate e;
     int samples;
-    doc_say(
-        d,
-        "Inversion of a generator, which the method's name comes from: the latent whose decoding is nearest to a "
-        "picture, from the encoder, and optimised from there by Adam (%lld steps). It gives the picture back, and "
-        "nothing that a sentence could use.",
-        3 * (long long)p->size.steps);
+    doc_say(d,
+            "Inversion of a generator, which the method's name comes from: the latent whose decoding is nearest to a "
+            "picture, from the encoder, and optimised from there by Adam (%lld steps). It gives the picture back, and "
+            "nothing that a sentence could use.",
+            3 * (long long)p->size.steps);
     doc_table(d, "latent", columns, 1);
     e = psnr(p, &method_encoder), doc_row(d, "of the encoder", &e);
     e = psnr(p, &method_latent_fit), doc_row(d, "optimised", &e);

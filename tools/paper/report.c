@@ -41,6 +41,7 @@ static void put_claims(const paper *p, const outcome *o, text *t) {
         text_format(t, "</td><td class=\"%s\"><b>%s</b></td><td class=\"soft\">", css[o[i].v], verdict_names[o[i].v]);
         text_escape(t, o[i].figures);
         if (o[i].v == CLAIM_FAILS) page_element(t, "<br>Perhaps because: ", c->why, "");
+        if (o[i].v == CLAIM_UNDECIDED) page_element(t, "<br>What may stand against it: ", c->why, "");
         text_add(t, "</td></tr>\n");
     }
     text_add(t, "</table>\n");

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SETS = 8, TEXTS = 20 };
+enum { SETS = 20, TEXTS = 20 };
 
 typedef struct score_spec {
     int samples;      /* the unit whose pictures first .. first + count are judged; -1: those of `of` */

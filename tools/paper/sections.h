@@ -48,6 +48,7 @@ void plan_curation(paper *p), show_curation(paper *p, doc *d);
 void plan_styles(paper *p), show_styles(paper *p, doc *d);
 void plan_compositions(paper *p), show_compositions(paper *p, doc *d);
 void plan_bias(paper *p), show_bias(paper *p, doc *d);
+void plan_judge(paper *p), show_judge(paper *p, doc *d);
 void plan_setups(paper *p), show_setups(paper *p, doc *d);
 void show_tradeoff(paper *p, doc *d);
 void plan_sizes(paper *p), show_sizes(paper *p, doc *d);
@@ -59,7 +60,7 @@ void plan_speed(paper *p), show_speed(paper *p, doc *d);
 
 /* What claims ask of them. Shares are over all samples of all pairs. */
 typedef struct compositions {
-    estimate in_style, together, known; /* known: two words that the model was trained with, side by side */
+    estimate in_style, together, known; /* known: described in words, side by side */
 } compositions;
 void compositions_measure(paper *p, compositions *out);
 void bias_measure(paper *p, estimate *before, estimate *after);

@@ -69,21 +69,14 @@ void show_styles(paper *p, doc *d) {
 
 /* ---- 4.4: compositions ---- */
 
-/* Kinds of objects in the world: what a picture is asked to show one of. */
-static const char *const kinds[] = {"cat",  "rabbit", "bird", "fish", "monster", "robot",    "ball",   "cup",
-                                    "vase", "house",  "car",  "boat", "rocket",  "mushroom", "flower", "tree"};
-enum { KINDS = sizeof kinds / sizeof *kinds };
-
-/* Object i in style i: does CLIP see its kind among all kinds, and its style among all styles? */
+/* Object i in style i, against the pictures of all styles, then of all objects. */
 static int object_in_style(paper *p, int i, int *samples) {
-    const char *caption[KINDS];
-    paper_range sets[PAPER_CONCEPTS];
-    int style = p->style[i % p->nstyles];
-    paper_word words[2] = {paper_learn(p, one(), p->object[i]), paper_learn(p, one(), style)};
+    paper_range sets[2 * PAPER_CONCEPTS];
+    paper_word words[2] = {paper_learn(p, one(), p->object[i]), paper_learn(p, one(), p->style[i % p->nstyles])};
     for (int k = 0; k < p->nstyles; k++) sets[k] = paper_all(p, p->style[k]);
-    for (int k = 0; k < KINDS; k++) caption[k] = paper_text(p, "a painting of a %s", kinds[k]);
+    for (int k = 0; k < p->nobjects; k++) sets[p->nstyles + k] = paper_all(p, p->object[k]);
     *samples = paper_samples(p, "a painting of a {} in the style of {}", words, 2, each(p));
-    return paper_score(p, *samples, sets, p->nstyles, caption, KINDS);
+    return paper_score(p, *samples, sets, p->nstyles + p->nobjects, NULL, 0);
 }
 
 /* The next object of another kind. */
@@ -95,46 +88,48 @@ static int partner(const paper *p, int i) {
     return i;
 }
 
-enum { TOGETHER_TEXTS = 5 };
-/* Object i next to its partner: does CLIP see both, rather than one of them or one of them twice? With their
- * initialisers in the place of the words, what the model does without inversion. */
+/* Object i next to its partner, against the pictures of all objects. With descriptions in the place of the words: what
+ * the model does with two objects that it was told of. */
 static int side_by_side(paper *p, int i, int setup, int *samples) {
+    paper_range sets[PAPER_CONCEPTS];
     int a = p->object[i], b = p->object[partner(p, i)];
-    const char *x = p->concept[a].initializer, *y = p->concept[b].initializer;
-    const char *caption[TOGETHER_TEXTS] = {paper_text(p, "a photo of a %s next to a %s", x, y),
-                                           paper_text(p, "a photo of a %s", x), paper_text(p, "a photo of a %s", y),
-                                           paper_text(p, "a photo of a %s next to a %s", x, x),
-                                           paper_text(p, "a photo of a %s next to a %s", y, y)};
-    paper_range sets[2] = {paper_all(p, a), paper_all(p, b)};
     paper_word words[2] = {paper_learn(p, &paper_setups[setup], a), paper_learn(p, &paper_setups[setup], b)};
+    for (int k = 0; k < p->nobjects; k++) sets[k] = paper_all(p, p->object[k]);
     *samples = paper_samples(p, "a photo of a {} next to a {}", words, 2, each(p));
-    return paper_score(p, *samples, sets, 2, caption, TOGETHER_TEXTS);
+    return paper_score(p, *samples, sets, p->nobjects, NULL, 0);
 }
 
 void plan_compositions(paper *p) {
     int samples;
     for (int i = 0; i < p->nobjects; i++) {
         if (p->nstyles) object_in_style(p, i, &samples);
-        if (partner(p, i) != i)
-            side_by_side(p, i, SETUP_ONE, &samples), side_by_side(p, i, SETUP_INITIALIZER, &samples);
+        if (partner(p, i) == i) continue;
+        side_by_side(p, i, SETUP_ONE, &samples), side_by_side(p, i, SETUP_CAPTION, &samples);
     }
 }
 
-static int kind_of(const paper *p, int concept) {
-    for (int k = 0; k < KINDS; k++) {
-        if (strcmp(kinds[k], p->concept[concept].initializer) == 0) return k;
-    }
-    return 0;
+/* How many of sets from .. from + n are nearer to picture q than set `which`. */
+static int nearer(const paper_scores *s, int q, int from, int n, int which) {
+    int count = 0;
+    for (int k = from; k < from + n; k++) count += s->set[k * s->n + q] > s->set[which * s->n + q];
+    return count;
 }
 
-/* Pictures whose kind and whose style are both the right ones. */
+/* Pictures that are nearest to the right style and to the right object. */
 static int both_right(const paper *p, const paper_scores *s, int i) {
-    int hits = 0, kind = kind_of(p, p->object[i]), style = i % p->nstyles;
+    int hits = 0;
     for (int q = 0; q < s->n; q++) {
-        int nearest = 0, named = 0;
-        for (int k = 1; k < p->nstyles; k++) nearest = s->set[k * s->n + q] > s->set[nearest * s->n + q] ? k : nearest;
-        for (int k = 1; k < KINDS; k++) named = s->text[k * s->n + q] > s->text[named * s->n + q] ? k : named;
-        hits += nearest == style && named == kind;
+        hits += nearer(s, q, 0, p->nstyles, i % p->nstyles) == 0 &&
+                nearer(s, q, p->nstyles, p->nobjects, p->nstyles + i) == 0;
+    }
+    return hits;
+}
+
+/* Pictures that are nearest to the right two objects. */
+static int both_there(const paper *p, const paper_scores *s, int i) {
+    int hits = 0;
+    for (int q = 0; q < s->n; q++) {
+        hits += nearer(s, q, 0, p->nobjects, i) < 2 && nearer(s, q, 0, p->nobjects, partner(p, i)) < 2;
     }
     return hits;
 }
@@ -149,9 +144,9 @@ void compositions_measure(paper *p, compositions *out) {
             hits[0] += both_right(p, s, i), n[0] += s->n;
         }
         for (int k = 1; k < 3 && partner(p, i) != i; k++) {
-            const paper_scores *s = paper_result(p,
-                                                 side_by_side(p, i, k == 1 ? SETUP_ONE : SETUP_INITIALIZER, &samples));
-            hits[k] += measure_hits(s, 0, TOGETHER_TEXTS, 0), n[k] += s->n;
+            int setup = k == 1 ? SETUP_ONE : SETUP_CAPTION;
+            const paper_scores *s = paper_result(p, side_by_side(p, i, setup, &samples));
+            hits[k] += both_there(p, s, i), n[k] += s->n;
         }
     }
     *out = (compositions){share_or_nothing(hits[0], n[0]), share_or_nothing(hits[1], n[1]),
@@ -164,13 +159,13 @@ void show_compositions(paper *p, doc *d) {
     int samples;
     compositions_measure(p, &c);
     doc_say(d,
-            "Judged by CLIP. A learned object in a learned style: the picture is nearest to the right kind of %d and "
-            "to the right style of %d. Two learned objects: of the sentences \"A next to B\", \"A\", \"B\", \"A next "
-            "to A\", \"B next to B\" the first is nearest.",
-            KINDS, p->nstyles);
+            "Judged by CLIP against the pictures of all %d objects and %d styles of this run. An object in a style: "
+            "its own "
+            "object and its own style are the nearest. Two objects: they are the nearest two.",
+            p->nobjects, p->nstyles);
     doc_table(d, "sentence", columns, 1);
     doc_row(d, "object in style", &c.in_style), doc_row(d, "two learned objects side by side", &c.together);
-    doc_row(d, "the same with known words", &c.known);
+    doc_row(d, "the same with long captions", &c.known);
     doc_table_end(d);
     doc_strip(d, "Learned objects in learned styles", "A row a pair; the first two are a picture of each.", 8);
     for (int i = 0; i < p->nobjects && p->nstyles && i < 4; i++) {
