@@ -248,7 +248,8 @@ const paper_claim paper_claims[] = {
      "Further pictures show the object on further backgrounds, so that less of the background is learned as part of "
      "the word."},
     {"4.4", "A learned object in a learned style works", object_in_style_works,
-     "The styles of this world override an object's colours, by which most of its objects are told apart."},
+     "The judge tells objects apart poorly even on true pictures (5.1), and a style hides the colours by which it does: "
+     "the sheet of the section shows more than the share."},
     {"4.4", "Two learned objects side by side fail more often than an object in a style", two_objects_fail,
      "The model was trained on pairs of objects in a fifth of its pictures, so that it places two words side by side "
      "that "
