@@ -9,13 +9,6 @@
 
 /* ---- the initial vectors ---- */
 
-/* A row of one of the text encoder's tables. */
-static void table_row(const tn_tensor *table, const tn_kernels *k, int64_t id, float *out) {
-    int64_t C = table->shape[1];
-    const char *row = (const char *)table->data + (size_t)(id * C) * tn_dtype_size(table->dtype);
-    k->widen(C, row, table->dtype, out);
-}
-
 /* What a word looks like when nothing is known of it: normal noise with the standard deviation of the vocabulary's
  * entries; or the official code's. */
 static void random_rows(const nn_train *t, const tn_kernels *k, uint64_t seed, int64_t rows, float *out, float *row) {
@@ -29,7 +22,7 @@ static void random_rows(const nn_train *t, const tn_kernels *k, uint64_t seed, i
     }
     double sum = 0.0;
     for (int64_t i = 0; i < V; i++) {
-        table_row(table, k, i, row);
+        nn_text_row(table, k, i, row);
         for (int64_t j = 0; j < C; j++) sum += (double)row[j] * (double)row[j];
     }
     float spread = (float)sqrt(sum / (double)(V * C));
@@ -66,9 +59,9 @@ static int rows_of_text(const nn_train *t, const tn_kernels *k, const char *text
         if (id >= m->token.shape[0])
             r = tn_fail(err, TN_EUSAGE, "initializer \"%s\" is a placeholder itself", text);
         else
-            table_row(&m->token, k, id, out + i * C);
+            nn_text_row(&m->token, k, id, out + i * C);
         if (r || !cfg->initial_position) continue;
-        table_row(&m->position, k, 0, t->word.grad); /* not in use yet */
+        nn_text_row(&m->position, k, 0, t->word.grad); /* not in use yet */
         for (int64_t j = 0; j < C; j++) out[i * C + j] += t->word.grad[j];
     }
     nn_tokens_free(&tokens);

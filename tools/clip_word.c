@@ -61,12 +61,10 @@ static int encode_sentence(learning *l, int i, tn_err *err) {
 
 static int start(learning *l, float *v, tn_err *err) {
     const nn_text_model *text = &l->judge->clip->text;
-    int64_t width = text->cfg.t.width;
     int32_t id = nn_tokenizer_word(l->judge->tokenizer, l->r->coarse);
     if (id < 0 || id >= text->cfg.vocab)
         return tn_fail(err, TN_EUSAGE, "\"%s\": expected a word that is one token of the CLIP", l->r->coarse);
-    l->c->k->widen(width, (const char *)text->token.data + (size_t)(id * width) * tn_dtype_size(text->token.dtype),
-                   text->token.dtype, v);
+    nn_text_row(&text->token, l->c->k, id, v);
     return 0;
 }
 

@@ -88,9 +88,8 @@ static int open_models(job *j, tn_err *err) {
 static int row_of(const job *j, const char *word, float *out, tn_err *err) {
     const tn_tensor *table = &j->model->text->token;
     int32_t id = nn_tokenizer_word(j->model->tokenizer, word);
-    int64_t C = table->shape[1];
     if (id < 0 || id >= table->shape[0]) return tn_fail(err, TN_EUSAGE, "\"%s\" is not one token of the model", word);
-    j->c.k->widen(C, (const char *)table->data + (size_t)(id * C) * tn_dtype_size(table->dtype), table->dtype, out);
+    nn_text_row(table, j->c.k, id, out);
     return 0;
 }
 

@@ -140,8 +140,7 @@ static int find_word(job *j, const char *word, float **out, int64_t *n, tn_err *
     if (learned)
         memcpy(*out, learned->v, (size_t)(*n * width) * sizeof **out);
     else
-        j->c.k->widen(width, (const char *)text->token.data + (size_t)(id * width) * tn_dtype_size(text->token.dtype),
-                      text->token.dtype, *out);
+        nn_text_row(&text->token, j->c.k, id, *out);
     return 0;
 }
 

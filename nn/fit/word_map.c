@@ -189,11 +189,6 @@ int nn_word_map_fit(const float *x, const float *y, int64_t n, int64_t from, int
 
 /* ---- two encoders ---- */
 
-static void read_row(const tn_kernels *k, const nn_text_model *m, int64_t id, float *out) {
-    const char *row = (const char *)m->token.data + (size_t)(id * m->cfg.t.width) * tn_dtype_size(m->token.dtype);
-    k->widen(m->cfg.t.width, row, m->token.dtype, out);
-}
-
 /* "ab</w>" and longer: a word with a meaning of its own. Bytes are pieces of anything. */
 static bool is_word(const char *text) {
     size_t n = strlen(text);
@@ -212,7 +207,7 @@ static int64_t gather(const tn_kernels *k, const nn_text_model *from, const nn_t
         memcpy(word, text, length), word[length] = '\0';
         int32_t there = nn_tokenizer_word(b, word);
         if (there < 0 || there >= other || there >= to->cfg.vocab) continue;
-        if (x) read_row(k, from, id, x + n * from->cfg.t.width), read_row(k, to, there, y + n * to->cfg.t.width);
+        if (x) nn_text_row(&from->token, k, id, x + n * from->cfg.t.width), nn_text_row(&to->token, k, there, y + n * to->cfg.t.width);
         n++;
     }
     return n;

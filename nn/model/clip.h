@@ -43,6 +43,8 @@ int nn_text_load(const char *dir, nn_text_model **out, tn_err *err);
 /* From config.json alone: the parameters' names and shapes, no data. Of use for its parameters only. */
 int nn_text_outline(const char *dir, nn_text_model **out, tn_err *err);
 void nn_text_free(nn_text_model *m);
+/* Row i of one of its tables (token, position) [n,C], widened: out [C]. */
+void nn_text_row(const tn_tensor *table, const tn_kernels *k, int64_t i, float *out);
 /* ids I64 [B,L] (L <= positions), learned [n,C] or NULL: rows behind the vocabulary -> token rows [B,L,C] */
 tn_tensor *nn_text_embed(tn_ctx *c, const nn_text_model *m, tn_tensor *ids, tn_tensor *learned);
 /* token rows -> last hidden state after the final layer norm [B,L,C]; traces PREFIX hidden_states.i */

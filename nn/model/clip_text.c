@@ -96,6 +96,11 @@ void nn_text_free(nn_text_model *m) {
     free(m);
 }
 
+void nn_text_row(const tn_tensor *table, const tn_kernels *k, int64_t i, float *out) {
+    int64_t C = table->shape[1];
+    k->widen(C, (const char *)table->data + (size_t)(i * C) * tn_dtype_size(table->dtype), table->dtype, out);
+}
+
 tn_tensor *nn_text_embed(tn_ctx *c, const nn_text_model *m, tn_tensor *ids, tn_tensor *learned) {
     return tn_embedding(c, ids, nn_w(&m->token), learned);
 }

@@ -22,10 +22,8 @@ typedef struct encoder_spec {
 static int row_of(paper *p, const char *word, float *out, tn_err *err) {
     const tn_tensor *table = &p->model->text->token;
     int32_t id = nn_tokenizer_word(p->model->tokenizer, word);
-    int64_t width = table->shape[1];
     if (id < 0 || id >= table->shape[0]) return tn_fail(err, TN_EINPUT, "\"%s\" is not one token of the model", word);
-    p->c.k->widen(width, (const char *)table->data + (size_t)(id * width) * tn_dtype_size(table->dtype), table->dtype,
-                  out);
+    nn_text_row(table, p->c.k, id, out);
     return 0;
 }
 
