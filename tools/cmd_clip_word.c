@@ -123,12 +123,7 @@ static int print_json(const job *j, const nn_clip_word *f, tn_err *err) {
     tn_jw_number(&w, "coarse_first", f->coarse_first), tn_jw_number(&w, "coarse", f->coarse_last);
     tn_jw_string(&w, "carried", j->map.same ? "as it is" : "linear map"), tn_jw_int(&w, "shared_words", j->map.words);
     if (!j->map.same) tn_jw_number(&w, "ridge", j->map.ridge), tn_jw_number(&w, "explained", j->map.explained);
-    tn_jw_close(&w, '}');
-    char *line = tn_jw_take(&w);
-    if (!line) return tn_fail(err, TN_ENOMEM, "out of memory");
-    puts(line);
-    free(line);
-    return 0;
+    return opt_put_json(&w, err);
 }
 
 static int print(const job *j, const nn_clip_word *f, tn_err *err) {

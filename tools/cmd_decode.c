@@ -39,14 +39,14 @@ static int write_one(const decode_options *o, const nn_image *image, int64_t i, 
     if (out_picture_path(o->output, i, count, path, sizeof path, err) || out_picture(path, image, NULL, 0, err))
         return -1;
     tn_jw w;
+    if (!o->common.json) {
+        puts(path);
+        return 0;
+    }
     tn_jw_init(&w, 0);
     tn_jw_open(&w, NULL, '{');
     tn_jw_string(&w, "file", path), tn_jw_int(&w, "width", image->width), tn_jw_int(&w, "height", image->height);
-    tn_jw_close(&w, '}');
-    char *line = tn_jw_take(&w);
-    puts(o->common.json && line ? line : path);
-    free(line);
-    return 0;
+    return opt_put_json(&w, err);
 }
 
 static int decode_all(const decode_options *o, tn_ctx *c, const nn_vae *vae, const latents *l, tn_err *err) {

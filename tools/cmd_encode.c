@@ -86,8 +86,12 @@ static int write_latent(const encode_options *o, const nn_vae *vae, const encodi
     return bad;
 }
 
-static void announce(const encode_options *o, const encoding *e) {
+static int announce(const encode_options *o, const encoding *e, tn_err *err) {
     tn_jw w;
+    if (!o->common.json) {
+        puts(o->output);
+        return 0;
+    }
     tn_jw_init(&w, 0);
     tn_jw_open(&w, NULL, '{');
     tn_jw_string(&w, "file", o->output);
@@ -95,10 +99,7 @@ static void announce(const encode_options *o, const encoding *e) {
     tn_jw_int(&w, NULL, 1), tn_jw_int(&w, NULL, e->channels), tn_jw_int(&w, NULL, e->h), tn_jw_int(&w, NULL, e->w);
     tn_jw_close(&w, ']');
     if (o->sample) tn_jw_int(&w, "seed", o->seed);
-    tn_jw_close(&w, '}');
-    char *line = tn_jw_take(&w);
-    puts(o->common.json && line ? line : o->output);
-    free(line);
+    return opt_put_json(&w, err);
 }
 
 static int encode(encode_options *o, tn_ctx *c, nn_model **m, tn_err *err) {
@@ -114,7 +115,7 @@ static int encode(encode_options *o, tn_ctx *c, nn_model **m, tn_err *err) {
         return -1;
     if (latents_picture(o->input, (*m)->vae, o->resolution, &image, err)) return -1;
     int bad = encode_picture(o, c, (*m)->vae, &image, &e, err) || write_latent(o, (*m)->vae, &e, err) ? -1 : 0;
-    if (!bad) announce(o, &e);
+    if (!bad) bad = announce(o, &e, err);
     nn_image_free(&image);
     free(e.image), free(e.moments), free(e.latent);
     return bad;

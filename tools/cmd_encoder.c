@@ -196,12 +196,7 @@ static int report_training(const job *j, int64_t held, double part, tn_err *err)
     tn_jw_open(&w, NULL, '{');
     tn_jw_string(&w, "file", j->o.output), tn_jw_int(&w, "names", j->names.n), tn_jw_int(&w, "held_out", held);
     if (held) tn_jw_number(&w, "part_of_kinds_error", part);
-    tn_jw_close(&w, '}');
-    char *text = tn_jw_take(&w);
-    if (!text) return tn_fail(err, TN_ENOMEM, "out of memory");
-    puts(text);
-    free(text);
-    return 0;
+    return opt_put_json(&w, err);
 }
 
 static int train(job *j, tn_err *err) {

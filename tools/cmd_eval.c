@@ -128,15 +128,6 @@ static void print_set_json(tn_jw *w, const char *prompt, const eval_set *set) {
     tn_jw_close(w, '}');
 }
 
-static int put_json(tn_jw *w, tn_err *err) {
-    tn_jw_close(w, '}');
-    char *text = tn_jw_take(w);
-    if (!text) return tn_fail(err, TN_ENOMEM, "out of memory");
-    puts(text);
-    free(text);
-    return 0;
-}
-
 static int print_word_json(const job *j, const char *word, const eval_word *r, tn_err *err) {
     tn_jw w;
     tn_jw_init(&w, 0);
@@ -153,7 +144,7 @@ static int print_word_json(const job *j, const char *word, const eval_word *r, t
         tn_jw_close(&w, ']');
         tn_jw_close(&w, '}');
     }
-    return put_json(&w, err);
+    return opt_put_json(&w, err);
 }
 
 /* One line: the value, its interval, what it is. */
@@ -218,7 +209,7 @@ static int print_folder_json(const job *j, const eval_set *set, estimate reconst
         put_estimate(&w, "mean_of_cosines", set->mean_of_cosines), put_estimate(&w, "cosine_of_mean", set->cosine_of_mean);
         tn_jw_close(&w, '}');
     }
-    return put_json(&w, err);
+    return opt_put_json(&w, err);
 }
 
 static int judge_folder(job *j, tn_err *err) {

@@ -113,10 +113,6 @@ static int settle(job *j, tn_err *err) {
     return out_try_pictures(o->output, o->frames, err) || (o->sheet && out_try_pictures(o->sheet, 1, err)) ? -1 : 0;
 }
 
-static nn_tokenizer_rules rules(const job *j) {
-    return strcmp(j->o.tokenizer_mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF;
-}
-
 /* ---- words ---- */
 
 /* The vectors of a word out of a file, or of one of the vocabulary. */
@@ -162,7 +158,7 @@ static int prepare_words(job *j, tn_err *err) {
     }
     if (emb_register(j->m, &j->words, &j->learned, &j->learned_rows, err)) return -1;
     if (eval_fill(o->prompt, PLACEHOLDER, &j->prompt, err)) return -1;
-    return prompt_remarks(j->m, "--prompt", j->prompt, rules(j), nn_prompt_length(j->m), err);
+    return prompt_remarks(j->m, "--prompt", j->prompt, prompt_rules(j->o.tokenizer_mode), nn_prompt_length(j->m), err);
 }
 
 /* ---- noise ---- */
@@ -184,7 +180,7 @@ static int invert_end(job *j, int end, tn_err *err) {
                      .rows = j->learned_rows,
                      .steps = o->steps,
                      .guidance = o->guidance,
-                     .rules = rules(j),
+                     .rules = prompt_rules(j->o.tokenizer_mode),
                      .progress = invert_done,
                      .arg = j};
     if (j->ends[end])
@@ -224,7 +220,7 @@ static int make_frames(job *j, tn_err *err) {
                      .guidance = o->guidance,
                      .sampler = "ddim",
                      .seed = (uint64_t)o->seed,
-                     .rules = rules(j),
+                     .rules = prompt_rules(j->o.tokenizer_mode),
                      .progress = frame_done,
                      .arg = j};
     between_ends e = {
@@ -243,12 +239,7 @@ static int announce(const job *j, const char *path, int64_t i, tn_err *err) {
     tn_jw_init(&w, 0);
     tn_jw_open(&w, NULL, '{');
     tn_jw_string(&w, "file", path), tn_jw_number(&w, "t", (double)i / (double)(j->o.frames - 1));
-    tn_jw_close(&w, '}');
-    char *line = tn_jw_take(&w);
-    if (!line) return tn_fail(err, TN_ENOMEM, "out of memory");
-    puts(line);
-    free(line);
-    return 0;
+    return opt_put_json(&w, err);
 }
 
 static int draw_sheet(const job *j, tn_err *err) {

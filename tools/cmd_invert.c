@@ -119,10 +119,6 @@ static int settle(job *j, tn_err *err) {
     return o->round_trip ? 0 : out_try(o->output, err);
 }
 
-static nn_tokenizer_rules rules(const job *j) {
-    return strcmp(j->o.tokenizer_mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF;
-}
-
 static int load(job *j, tn_err *err) {
     const invert_options *o = &j->o;
     for (int i = 0; i < o->embedding.n; i++) {
@@ -131,8 +127,8 @@ static int load(job *j, tn_err *err) {
     if (opt_context(&o->common, &j->c, err) || nn_model_load(o->model, NN_LOAD_ALL, &j->m, err) ||
         emb_register(j->m, &j->words, &j->learned, &j->learned_rows, err))
         return -1;
-    if (prompt_remarks(j->m, "--prompt", o->prompt, rules(j), nn_prompt_length(j->m), err) ||
-        prompt_unused(j->m, &j->words, o->prompt, o->negative, rules(j), err))
+    if (prompt_remarks(j->m, "--prompt", o->prompt, prompt_rules(j->o.tokenizer_mode), nn_prompt_length(j->m), err) ||
+        prompt_unused(j->m, &j->words, o->prompt, o->negative, prompt_rules(j->o.tokenizer_mode), err))
         return -1;
     if (latents_picture(o->input, j->m->vae, o->resolution, &j->image, err)) return -1;
     return latents_encode(&j->c, j->m->vae, &j->image, &j->latent, err);
@@ -151,18 +147,9 @@ static inv_request request(job *j, double steps, double guidance) {
                          .steps = (int64_t)steps,
                          .guidance = guidance,
                          .rule = strcmp(j->o.rule, "diffusers") == 0 ? NN_INVERT_DIFFUSERS : NN_INVERT_OFFICIAL,
-                         .rules = rules(j),
+                         .rules = prompt_rules(j->o.tokenizer_mode),
                          .progress = step_done,
                          .arg = j};
-}
-
-static int put_line(tn_jw *w, tn_err *err) {
-    tn_jw_close(w, '}');
-    char *line = tn_jw_take(w);
-    if (!line) return tn_fail(err, TN_ENOMEM, "out of memory");
-    puts(line);
-    free(line);
-    return 0;
 }
 
 /* ---- there ---- */
@@ -182,7 +169,7 @@ static int announce(const job *j, const latents *noise, tn_err *err) {
     tn_jw_close(&w, ']');
     tn_jw_int(&w, "steps", (int64_t)j->steps[0]), tn_jw_number(&w, "cfg_scale", j->guidance[0]),
         tn_jw_string(&w, "rule", j->o.rule);
-    return put_line(&w, err);
+    return opt_put_json(&w, err);
 }
 
 static int invert(job *j, tn_err *err) {
@@ -229,7 +216,7 @@ static int print_bound(job *j, tn_err *err) {
     tn_jw_string(&w, "picture", j->o.input), tn_jw_string(&w, "prompt", j->o.prompt),
         tn_jw_string(&w, "rule", j->o.rule);
     put_psnr(&w, "autoencoder_psnr", psnr);
-    return put_line(&w, err);
+    return opt_put_json(&w, err);
 }
 
 static int print_trip(job *j, double steps, double guidance, tn_err *err) {
@@ -249,7 +236,7 @@ static int print_trip(job *j, double steps, double guidance, tn_err *err) {
     tn_jw_open(&w, NULL, '{');
     tn_jw_int(&w, "steps", r.steps), tn_jw_number(&w, "cfg_scale", guidance), tn_jw_number(&w, "latent_mse", mse);
     put_psnr(&w, "psnr", psnr);
-    return put_line(&w, err);
+    return opt_put_json(&w, err);
 }
 
 static int round_trips(job *j, tn_err *err) {

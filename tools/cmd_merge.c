@@ -43,12 +43,7 @@ static int report_word(const merge_options *o, const emb_word *w, const char *ke
     tn_jw_init(&j, 0);
     tn_jw_open(&j, NULL, '{');
     tn_jw_string(&j, "token", w->token), tn_jw_int(&j, "vectors", w->n), tn_jw_string(&j, key, file);
-    tn_jw_close(&j, '}');
-    char *line = tn_jw_take(&j);
-    if (!line) return tn_fail(err, TN_ENOMEM, "out of memory");
-    puts(line);
-    free(line);
-    return 0;
+    return opt_put_json(&j, err);
 }
 
 /* ---- names ---- */

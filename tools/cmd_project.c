@@ -144,12 +144,7 @@ static int print(const job *j, double first, double last, tn_err *err) {
         tn_jw_int(&w, "steps", j->o.steps);
     if (clip) tn_jw_int(&w, "seed", j->o.seed);
     put(&w, clip ? "cosine_first" : "psnr_encoder", first), put(&w, clip ? "cosine" : "psnr", last);
-    tn_jw_close(&w, '}');
-    char *line = tn_jw_take(&w);
-    if (!line) return tn_fail(err, TN_ENOMEM, "out of memory");
-    puts(line);
-    free(line);
-    return 0;
+    return opt_put_json(&w, err);
 }
 
 /* ---- to a picture ---- */

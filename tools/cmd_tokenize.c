@@ -90,7 +90,7 @@ static int tokenize(const tokenize_options *o, nn_model **m, emb_words *words, t
     float *learned = NULL;
     int64_t count;
     int length = 0;
-    nn_tokenizer_rules rules = strcmp(o->mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF;
+    nn_tokenizer_rules rules = prompt_rules(o->mode);
     if (!o->model) return tn_fail(err, TN_EUSAGE, "--model is needed (a directory as diffusers saves it)");
     if (!o->prompt)
         return tn_fail(err, TN_EUSAGE, "a prompt is needed (oneword tokenize --model DIR 'a photo of a cat')");

@@ -17,10 +17,6 @@ bool make_given(const make_job *j, size_t field) {
     return false;
 }
 
-nn_tokenizer_rules make_rules(const make_job *j) {
-    return strcmp(j->o.tokenizer_mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF;
-}
-
 /* ---- settings ---- */
 
 static int settle_seed(make_options *o, int64_t count, tn_err *err) {
@@ -69,11 +65,11 @@ static int remark_prompts(const make_job *j, bool guided, tn_err *err) {
     int length = nn_prompt_length(j->model);
     for (int i = 0; i < j->prompts.n; i++) {
         const char *what = o->prompts ? o->prompts : "--prompt";
-        if (prompt_remarks(j->model, what, j->prompts.line[i], make_rules(j), length, err)) return -1;
+        if (prompt_remarks(j->model, what, j->prompts.line[i], prompt_rules(j->o.tokenizer_mode), length, err)) return -1;
     }
-    if (guided && prompt_remarks(j->model, "--negative-prompt", o->negative, make_rules(j), length, err)) return -1;
+    if (guided && prompt_remarks(j->model, "--negative-prompt", o->negative, prompt_rules(j->o.tokenizer_mode), length, err)) return -1;
     if (j->prompts.n > 1) return 0; /* a word need not be in each of them */
-    return prompt_unused(j->model, &j->words, j->prompts.line[0], guided ? o->negative : "", make_rules(j), err);
+    return prompt_unused(j->model, &j->words, j->prompts.line[0], guided ? o->negative : "", prompt_rules(j->o.tokenizer_mode), err);
 }
 
 static int remark(const make_job *j, tn_err *err) {
@@ -122,7 +118,7 @@ static gen_request request(const make_job *j, const char *prompt, int64_t first,
                      .edit = o->picture ? &j->edit : NULL,
                      .noise = j->noise.z ? j->noise.z + first * j->noise.n : NULL,
                      .clip = j->guide.clip ? &j->guide : NULL,
-                     .rules = make_rules(j),
+                     .rules = prompt_rules(j->o.tokenizer_mode),
                      .residency = j->residency};
     return r;
 }
@@ -137,11 +133,11 @@ static int save(make_job *j, const nn_image *image, const char *path, int64_t se
     return bad;
 }
 
-static void announce(const make_job *j, const char *path, const char *prompt, int64_t seed, double seconds,
-                     const rank_place *place) {
+static int announce(const make_job *j, const char *path, const char *prompt, int64_t seed, double seconds,
+                    const rank_place *place, tn_err *err) {
     if (!j->o.common.json) {
         puts(path);
-        return;
+        return 0;
     }
     const meta_rank *k = &j->now.rank;
     tn_jw w;
@@ -154,10 +150,7 @@ static void announce(const make_job *j, const char *path, const char *prompt, in
         if (j->goal.text) tn_jw_number(&w, "text", place->text);
         if (j->goal.like) tn_jw_number(&w, "image", place->image);
     }
-    tn_jw_close(&w, '}');
-    char *line = tn_jw_take(&w);
-    if (line) puts(line);
-    free(line);
+    return opt_put_json(&w, err);
 }
 
 /* Pictures [first, first + n) of prompt p, into images and j->latents. */
@@ -182,8 +175,7 @@ static int keep(make_job *j, int p, int64_t to, int64_t seed, double seconds, co
     if (out_picture_path(j->o.output, number, j->prompts.n * j->keep, path, sizeof path, err) ||
         save(j, image, path, seed, err))
         return -1;
-    announce(j, path, j->prompts.line[p], seed, seconds, place);
-    return 0;
+    return announce(j, path, j->prompts.line[p], seed, seconds, place, err);
 }
 
 /* What is ranked together: made, ranked, the best of it written. */

@@ -51,7 +51,6 @@ typedef struct make_job {
 } make_job;
 
 bool make_given(const make_job *j, size_t field); /* MAKE_FIELD(name) */
-nn_tokenizer_rules make_rules(const make_job *j);
 
 /* Everything that --from-image says and the command line does not. */
 int make_take_recipe(make_job *j, tn_err *err);

@@ -105,7 +105,7 @@ int make_write_recipe(make_job *j, tn_err *err) {
                        .height = o->height,
                        .guidance = o->guidance,
                        .eta = o->eta,
-                       .rules = make_rules(j)};
+                       .rules = prompt_rules(j->o.tokenizer_mode)};
     snprintf(r->sampler, sizeof r->sampler, "%s", o->sampler);
     if (o->common.conv && strcmp(o->common.conv, "auto") != 0) snprintf(r->conv, sizeof r->conv, "%s", o->common.conv);
     if (o->picture) r->edit = edit_recipe(j);

@@ -276,3 +276,12 @@ void opt_put(const char *text) {
         else putchar(*c);
     }
 }
+
+int opt_put_json(tn_jw *w, tn_err *err) {
+    tn_jw_close(w, '}');
+    char *line = tn_jw_take(w);
+    if (!line) return tn_fail(err, TN_ENOMEM, "out of memory for a line of JSON");
+    puts(line);
+    free(line);
+    return 0;
+}

@@ -78,6 +78,9 @@ void opt_warn(const char *fmt, ...) TN_PRINTF(1, 2);
 void opt_note(const opt_common *o, const char *fmt, ...) TN_PRINTF(2, 3);
 /* A text out of a file to stdout, its control characters as \xNN. */
 void opt_put(const char *text);
+/* Closes the object that is being written and prints it as a line. TN_ENOMEM. */
+struct tn_jw;
+int opt_put_json(struct tn_jw *w, tn_err *err);
 
 /* Progress on stderr: a bar where it is a terminal (at most 5 a second), a line every 30 s or 10 % elsewhere; ETA from
  * the recent pace. `extra` is shown behind it ("loss 0.0931"). */

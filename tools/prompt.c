@@ -105,6 +105,8 @@ int prompt_unused(const nn_model *m, const emb_words *words, const char *prompt,
 
 enum { MAX_PROMPTS = 4096, MAX_FILE = 1 << 20 };
 
+nn_tokenizer_rules prompt_rules(const char *mode) { return strcmp(mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF; }
+
 void prompt_list_free(prompt_list *p) {
     for (int i = 0; i < p->n; i++) free(p->line[i]);
     free(p->line);

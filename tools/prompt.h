@@ -17,6 +17,9 @@ int prompt_remarks(const nn_model *m, const char *what, const char *prompt, nn_t
 int prompt_unused(const nn_model *m, const emb_words *words, const char *prompt, const char *negative,
                   nn_tokenizer_rules rules, tn_err *err);
 
+/* The rules that a value of --tokenizer-mode names; the options' table lets no other through. */
+nn_tokenizer_rules prompt_rules(const char *mode);
+
 /* Prompts, at least one. */
 typedef struct prompt_list {
     char **line;

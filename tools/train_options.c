@@ -1,6 +1,7 @@
 #include "tools/train_options.h"
 
 #include "tensor/io/json.h"
+#include "tools/prompt.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -186,7 +187,7 @@ int train_options_parse(int argc, char **argv, train_options *o, tn_err *err) {
 int train_options_config(const train_options *o, nn_train_config *cfg, tn_err *err) {
     *cfg = (nn_train_config){.nplaceholders = o->placeholder.n, .num_vectors = o->num_vectors ? o->num_vectors : 1, .resolution = o->resolution,
                              .center_crop = o->center_crop, .flip = o->flip, .posterior_mean = o->posterior_mean,
-                             .rules = strcmp(o->tokenizer_mode, "hf") == 0 ? NN_RULES_HF : NN_RULES_OPENAI,
+                             .rules = prompt_rules(o->tokenizer_mode),
                              .batch = o->batch, .accumulate = o->accumulate, .steps = o->steps,
                              .adam = {o->beta1, o->beta2, o->epsilon, o->weight_decay},
                              .clip_norm = o->clip_norm, .clip_value = o->clip_value, .reg_weight = o->reg_weight,
