@@ -96,6 +96,9 @@ $(B)/tests/test_memory: $(B)/obj/tools/generate.o $(B)/obj/tools/memory.o
 $(B)/tests/test_stats: LIBS := $(B)/liboneword.a $(LIBS)
 $(B)/tests/test_stats: $(B)/obj/tools/stats.o
 
+$(B)/tests/test_metadata: LIBS := $(B)/liboneword.a $(LIBS)
+$(B)/tests/test_metadata: $(addprefix $(B)/obj/tools/,metadata.o metadata_json.o)
+
 $(B)/tests/test_edit: LIBS := $(B)/liboneword.a $(LIBS)
 $(B)/tests/test_edit: $(addprefix $(B)/obj/tools/,generate.o rank.o clip_score.o clip_cache.o)
 

@@ -116,6 +116,16 @@ static int get_bool(const tn_jval *v, const char *key, const char *name, bool *f
     return 0;
 }
 
+static int get_rules(const tn_jval *v, const char *name, nn_tokenizer_rules *rules, tn_err *err) {
+    const tn_jval *s = tn_json_get(v, "tokenizer_mode");
+    if (!s) return 0;
+    bool openai = s->type == TN_JSON_STRING && strcmp(s->string, "openai") == 0;
+    if (!openai && (s->type != TN_JSON_STRING || strcmp(s->string, "hf") != 0))
+        return misfit(name, "tokenizer_mode", "\"hf\" or \"openai\"", err);
+    *rules = openai ? NN_RULES_OPENAI : NN_RULES_HF;
+    return 0;
+}
+
 /* The hashes first: a picture's is what says that there was one. */
 static int get_edit(const tn_jval *v, const char *name, meta_edit *e, tn_err *err) {
     const tn_jval *o = tn_json_get(v, "edit");
@@ -154,12 +164,11 @@ int meta_parse_json(const char *s, const char *name, meta_recipe *r, tn_err *err
     tn_json *doc;
     if (tn_json_parse(s, strlen(s), 0, &doc, err)) return tn_fail_in(err, "%s: the recipe in it", name);
     const tn_jval *v = tn_json_root(doc);
-    char mode[8] = "";
     int bad = get_text(v, "prompt", name, &r->prompt, err) || get_text(v, "negative_prompt", name, &r->negative, err) ||
                       get_text(v, "model", name, &r->model, err) ||
                       get_chars(v, "model_sha256", name, r->model_sha256, sizeof r->model_sha256, err) ||
                       get_chars(v, "sampler", name, r->sampler, sizeof r->sampler, err) ||
-                      get_chars(v, "tokenizer_mode", name, mode, sizeof mode, err) ||
+                      get_rules(v, name, &r->rules, err) ||
                       get_chars(v, "conv", name, r->conv, sizeof r->conv, err) ||
                       get_int(v, "steps", name, &r->steps, err) || get_int(v, "seed", name, &r->seed, err) ||
                       get_int(v, "width", name, &r->width, err) || get_int(v, "height", name, &r->height, err) ||
@@ -168,7 +177,6 @@ int meta_parse_json(const char *s, const char *name, meta_recipe *r, tn_err *err
                   : 0;
     if (!bad) bad = get_edit(v, name, &r->edit, err);
     if (!bad) bad = get_guide(v, name, r, err) || get_chars(v, "latent_sha256", name, r->latent_sha256, sizeof r->latent_sha256, err) ? -1 : 0;
-    if (mode[0]) r->rules = strcmp(mode, "openai") == 0 ? NN_RULES_OPENAI : NN_RULES_HF;
     const tn_jval *list = tn_json_get(v, "embeddings");
     for (const tn_jval *e = list && list->type == TN_JSON_ARRAY ? list->child : NULL; e && !bad; e = e->next) {
         const tn_jval *token = tn_json_get(e, "token"), *sha = tn_json_get(e, "sha256");
