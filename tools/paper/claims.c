@@ -169,9 +169,10 @@ static verdict object_in_style_works(paper *p, char *t, size_t cap) {
 static verdict two_objects_fail(paper *p, char *t, size_t cap) {
     compositions c;
     compositions_measure(p, &c);
-    estimate d = stat_share_difference(c.in_style, c.together);
-    say(t, cap, "share that shows both, object in style:", c.in_style), say(t, cap, "two objects:", c.together);
-    say(t, cap, "difference:", d), say(t, cap, "two long captions side by side:", c.known);
+    estimate d = stat_share_difference(c.in_style, c.apart);
+    say(t, cap, "share that shows both, object in style:", c.in_style), say(t, cap, "two objects:", c.apart);
+    say(t, cap, "difference:", d), say(t, cap, "two words learned together:", c.together);
+    say(t, cap, "two long captions:", c.described);
     return above(d, 0.0);
 }
 
@@ -235,8 +236,7 @@ const paper_claim paper_claims[] = {
     {"5.3", "A word tuned in CLIP's space alone (PALAVRA) falls behind, in likeness or in obedience",
      palavra_falls_behind,
      "The judge's space is the one that the word was tuned in, and it hardly sees shapes (5.1): the pictures show "
-     "other "
-     "things than the object, in its colours."},
+     "other things than the object, in its colours."},
     {"4.2b", "CLIP-guided diffusion falls behind, in likeness or in obedience", guided_falls_behind,
      "CLIP judges what it has itself guided."},
     {"4.2b", "A latent optimised by CLIP (VQGAN-CLIP) falls behind, in likeness or in obedience", latent_falls_behind,
@@ -252,8 +252,7 @@ const paper_claim paper_claims[] = {
      "the sheet of the section shows more than the share."},
     {"4.4", "Two learned objects side by side fail more often than an object in a style", two_objects_fail,
      "The model was trained on pairs of objects in a fifth of its pictures, so that it places two words side by side "
-     "that "
-     "it never saw together; the paper's model had far fewer such captions. And a style hides the colours by which an "
+     "that it never saw together; the paper's model had far fewer such captions. And a style hides the colours by which an "
      "object is told from others, which two objects side by side keep."},
     {"4.5", "\"A photo of a chef\" is biased", bias_is_there, "The judge calls other colours red."},
     {"4.5", "The word learned from a small varied set is less so", word_is_fairer,

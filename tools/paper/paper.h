@@ -120,6 +120,8 @@ typedef struct paper_word {
     const char *text;
 } paper_word;
 paper_word paper_learn(paper *p, const paper_setup *s, int concept);
+/* Two words in one run, with pictures of one pasted into the other's among its pictures (train --compose): one unit. */
+void paper_learn_together(paper *p, const paper_setup *s, int first, int second, paper_word out[2]);
 /* How many steps a word took, in a report. */
 int paper_steps_taken(const paper *p, paper_word w, int64_t *steps, tn_err *err);
 

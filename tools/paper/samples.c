@@ -62,7 +62,7 @@ static int teach(paper *p, const samples_spec *s, float **learned, int64_t *rows
     emb_words words = {0};
     int r = 0;
     for (int i = 0; !r && i < s->nwords; i++)
-        r = emb_read(unit_path(p, &p->plan.unit[s->word[i]], path), s->token[i], &words, err);
+        r = emb_read(unit_path(p, &p->plan.unit[s->word[i]], path), NULL, &words, err);
     if (!r) r = emb_register(p->model, &words, learned, rows, err);
     emb_free(&words);
     return r;
@@ -142,7 +142,9 @@ int paper_make_samples(paper *p, const paper_request *r) {
     for (int i = 0; i < r->nsentences; i++) s.prompt[i] = fill(p, r->sentence[i], r->words, r->nwords);
     if (r->goal) s.goal = fill(p, r->goal, r->words, r->nwords);
     for (int i = 0; i < r->nwords; i++) {
-        if (r->words[i].unit >= 0) s.word[s.nwords] = r->words[i].unit, s.token[s.nwords++] = r->words[i].text;
+        int number = r->words[i].unit;
+        if (number < 0 || (s.nwords && s.word[s.nwords - 1] == number)) continue; /* words learned together */
+        s.word[s.nwords] = number, s.token[s.nwords++] = r->words[i].text;
     }
     s.r.sentence = NULL, s.r.words = NULL, s.r.goal = NULL; /* the caller's */
     tn_jw w;

@@ -60,7 +60,7 @@ void plan_speed(paper *p), show_speed(paper *p, doc *d);
 
 /* What claims ask of them. Shares are over all samples of all pairs. */
 typedef struct compositions {
-    estimate in_style, together, known; /* known: described in words, side by side */
+    estimate in_style, apart, together, described; /* side by side: words learned apart, in one run, or captions */
 } compositions;
 void compositions_measure(paper *p, compositions *out);
 void bias_measure(paper *p, estimate *before, estimate *after);

@@ -88,12 +88,18 @@ static int partner(const paper *p, int i) {
     return i;
 }
 
-/* Object i next to its partner, against the pictures of all objects. With descriptions in the place of the words: what
- * the model does with two objects that it was told of. */
-static int side_by_side(paper *p, int i, int setup, int *samples) {
+/* Ways to two objects in one picture. Descriptions in the place of the words: what the model does with two objects that
+ * it was told of. */
+enum { APART, TOGETHER, DESCRIBED, WAYS };
+
+/* Object i next to its partner, against the pictures of all objects. */
+static int side_by_side(paper *p, int i, int way, int *samples) {
     paper_range sets[PAPER_CONCEPTS];
     int a = p->object[i], b = p->object[partner(p, i)];
-    paper_word words[2] = {paper_learn(p, &paper_setups[setup], a), paper_learn(p, &paper_setups[setup], b)};
+    const paper_setup *s = way == DESCRIBED ? &paper_setups[SETUP_CAPTION] : one();
+    paper_word words[2];
+    if (way == TOGETHER) paper_learn_together(p, s, a, b, words);
+    else words[0] = paper_learn(p, s, a), words[1] = paper_learn(p, s, b);
     for (int k = 0; k < p->nobjects; k++) sets[k] = paper_all(p, p->object[k]);
     *samples = paper_samples(p, "a photo of a {} next to a {}", words, 2, each(p));
     return paper_score(p, *samples, sets, p->nobjects, NULL, 0);
@@ -104,7 +110,7 @@ void plan_compositions(paper *p) {
     for (int i = 0; i < p->nobjects; i++) {
         if (p->nstyles) object_in_style(p, i, &samples);
         if (partner(p, i) == i) continue;
-        side_by_side(p, i, SETUP_ONE, &samples), side_by_side(p, i, SETUP_CAPTION, &samples);
+        for (int way = 0; way < WAYS; way++) side_by_side(p, i, way, &samples);
     }
 }
 
@@ -137,20 +143,20 @@ static int both_there(const paper *p, const paper_scores *s, int i) {
 static estimate share_or_nothing(int hits, int n) { return n ? stat_share(hits, n) : (estimate){0.0, 0.0, 1.0, 0}; }
 
 void compositions_measure(paper *p, compositions *out) {
-    int samples, hits[3] = {0}, n[3] = {0};
+    int samples, styled = 0, of = 0, hits[WAYS] = {0}, n[WAYS] = {0};
     for (int i = 0; i < p->nobjects; i++) {
         if (p->nstyles) {
             const paper_scores *s = paper_result(p, object_in_style(p, i, &samples));
-            hits[0] += both_right(p, s, i), n[0] += s->n;
+            styled += both_right(p, s, i), of += s->n;
         }
-        for (int k = 1; k < 3 && partner(p, i) != i; k++) {
-            int setup = k == 1 ? SETUP_ONE : SETUP_CAPTION;
-            const paper_scores *s = paper_result(p, side_by_side(p, i, setup, &samples));
-            hits[k] += both_there(p, s, i), n[k] += s->n;
+        for (int way = 0; way < WAYS && partner(p, i) != i; way++) {
+            const paper_scores *s = paper_result(p, side_by_side(p, i, way, &samples));
+            hits[way] += both_there(p, s, i), n[way] += s->n;
         }
     }
-    *out = (compositions){share_or_nothing(hits[0], n[0]), share_or_nothing(hits[1], n[1]),
-                          share_or_nothing(hits[2], n[2])};
+    *out = (compositions){share_or_nothing(styled, of), share_or_nothing(hits[APART], n[APART]),
+                          share_or_nothing(hits[TOGETHER], n[TOGETHER]),
+                          share_or_nothing(hits[DESCRIBED], n[DESCRIBED])};
 }
 
 void show_compositions(paper *p, doc *d) {
@@ -160,12 +166,12 @@ void show_compositions(paper *p, doc *d) {
     compositions_measure(p, &c);
     doc_say(d,
             "Judged by CLIP against the pictures of all %d objects and %d styles of this run. An object in a style: "
-            "its own "
-            "object and its own style are the nearest. Two objects: they are the nearest two.",
+            "its own object and its own style are the nearest. Two objects: they are the nearest two.",
             p->nobjects, p->nstyles);
     doc_table(d, "sentence", columns, 1);
-    doc_row(d, "object in style", &c.in_style), doc_row(d, "two learned objects side by side", &c.together);
-    doc_row(d, "the same with long captions", &c.known);
+    doc_row(d, "object in style", &c.in_style), doc_row(d, "two learned objects side by side", &c.apart);
+    doc_row(d, "the same, learned together (train --compose)", &c.together);
+    doc_row(d, "the same, described by long captions", &c.described);
     doc_table_end(d);
     doc_strip(d, "Learned objects in learned styles", "A row a pair; the first two are a picture of each.", 8);
     for (int i = 0; i < p->nobjects && p->nstyles && i < 4; i++) {
@@ -175,15 +181,19 @@ void show_compositions(paper *p, doc *d) {
         doc_samples(d, samples, 0, 6, NULL);
     }
     doc_strip_end(d);
-    doc_strip(d, "Two learned objects side by side", "A row a pair; the first two are a picture of each.", 8);
-    for (int i = 0; i < p->nobjects && i < 4; i++) {
-        if (partner(p, i) == i) continue;
-        side_by_side(p, i, SETUP_ONE, &samples);
-        doc_pictures(d, (paper_range){p->object[i], 0, 1}, p->concept[p->object[i]].token);
-        doc_pictures(d, (paper_range){p->object[partner(p, i)], 0, 1}, p->concept[p->object[partner(p, i)]].token);
-        doc_samples(d, samples, 0, 6, NULL);
+    for (int way = 0; way < WAYS; way++) {
+        static const char *const title[WAYS] = {"Two learned objects side by side", "The same, learned together",
+                                                "The same, described by long captions"};
+        doc_strip(d, title[way], "A row a pair; the first two are a picture of each.", 8);
+        for (int i = 0; i < p->nobjects && i < 4; i++) {
+            if (partner(p, i) == i) continue;
+            side_by_side(p, i, way, &samples);
+            doc_pictures(d, (paper_range){p->object[i], 0, 1}, p->concept[p->object[i]].token);
+            doc_pictures(d, (paper_range){p->object[partner(p, i)], 0, 1}, p->concept[p->object[partner(p, i)]].token);
+            doc_samples(d, samples, 0, 6, NULL);
+        }
+        doc_strip_end(d);
     }
-    doc_strip_end(d);
 }
 
 /* ---- 4.5: bias ---- */
