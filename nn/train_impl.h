@@ -5,6 +5,7 @@
 #include "nn/dvar.h"
 #include "nn/pipeline.h"
 #include "nn/train.h"
+#include "tensor/io/safetensors.h"
 #include "tensor/rng.h"
 
 enum { NN_EVAL_BATCH = 4 }; /* of DVAR: the paper's */
@@ -81,5 +82,11 @@ int nn_train_prepare_moments(nn_train *t, tn_err *err);
 /* ---- train_state.c ---- */
 
 void nn_train_hash_data(nn_train *t);
+/* What all checkpoints of a run begin with: format, model, pictures and sentences, settings, and two counters, of steps done
+ * and of updates among them. To be added to and written; and opened, where all of it must be the same (TN_EINPUT). */
+int nn_checkpoint_new(const nn_train *t, const char *format, const char *fingerprint, const char *path,
+                      const int64_t counters[2], tn_st_writer **out, tn_err *err);
+int nn_checkpoint_open(const nn_train *t, const char *format, const char *fingerprint, const char *path,
+                       int64_t counters[2], tn_st **out, tn_err *err);
 
 #endif

@@ -62,24 +62,17 @@ static int describe(const nn_train *t, char *out, size_t cap) {
     return n < cap ? 0 : -1;
 }
 
-int nn_train_save(const nn_train *t, const char *fingerprint, const char *path, tn_err *err) {
+int nn_checkpoint_new(const nn_train *t, const char *format, const char *fingerprint, const char *path,
+                      const int64_t counters[2], tn_st_writer **out, tn_err *err) {
     char settings[2000];
     if (describe(t, settings, sizeof settings)) return tn_fail(err, TN_EINTERNAL, "the settings do not fit");
     tn_st_writer *w = tn_st_writer_new();
     if (!w) return tn_fail(err, TN_ENOMEM, "%s: out of memory", path);
-    int64_t shape[] = {t->word.rows, t->word.dim}, counters[] = {t->steps_done, t->word.updates}, two = 2;
-    tn_st_add_meta(w, "format", "oneword-checkpoint-1");
-    tn_st_add_meta(w, "model", fingerprint);
-    tn_st_add_meta(w, "data", t->data_hash);
-    tn_st_add_meta(w, "settings", settings);
-    tn_st_add(w, "vectors", TN_ST_F32, 2, shape, t->word.v);
-    tn_st_add(w, "first_moment", TN_ST_F32, 2, shape, t->word.m);
-    tn_st_add(w, "second_moment", TN_ST_F32, 2, shape, t->word.s);
-    tn_st_add(w, "counters", TN_ST_I64, 1, &two, counters);
-    if (t->cfg->stop_window) tn_st_add(w, "eval_losses", TN_ST_F64, 1, &t->eval.losses.n, t->eval.losses.loss);
-    int r = tn_st_write(w, path, err);
-    tn_st_writer_free(w);
-    return r;
+    tn_st_add_meta(w, "format", format), tn_st_add_meta(w, "model", fingerprint);
+    tn_st_add_meta(w, "data", t->data_hash), tn_st_add_meta(w, "settings", settings);
+    tn_st_add(w, "counters", TN_ST_I64, 1, (int64_t[]){2}, counters);
+    *out = w;
+    return 0;
 }
 
 static int check_meta(const tn_st *st, const char *path, const char *key, const char *want, const char *what,
@@ -91,6 +84,48 @@ static int check_meta(const tn_st *st, const char *path, const char *key, const 
         return tn_fail(err, TN_EINPUT, "%s: %s: expected \"%.200s\", got \"%.200s\" (start over in another --output)",
                        path, what, want, got);
     return tn_fail(err, TN_EINPUT, "%s: %s (start over in another --output)", path, what);
+}
+
+static int read_counters(const tn_st *st, const char *path, int64_t counters[2], tn_err *err) {
+    const tn_st_tensor *x = tn_st_find(st, "counters");
+    if (!x || x->dtype != TN_ST_I64 || x->count != 2) return tn_fail(err, TN_EINPUT, "%s: not a checkpoint", path);
+    if (tn_st_read_i64(x, counters, err)) return -1;
+    return counters[1] < 0 || counters[1] > counters[0] ? tn_fail(err, TN_EINPUT, "%s: impossible counters", path) : 0;
+}
+
+int nn_checkpoint_open(const nn_train *t, const char *format, const char *fingerprint, const char *path,
+                       int64_t counters[2], tn_st **out, tn_err *err) {
+    char settings[2000];
+    if (describe(t, settings, sizeof settings)) return tn_fail(err, TN_EINTERNAL, "the settings do not fit");
+    tn_st *st;
+    if (tn_st_open(path, 0, &st, err)) return -1;
+    if (read_counters(st, path, counters, err) ||
+        check_meta(st, path, "format", format, "a checkpoint of another kind or version", err) ||
+        check_meta(st, path, "settings", settings, "made with other settings", err) ||
+        check_meta(st, path, "model", fingerprint, "made with another model", err) ||
+        check_meta(st, path, "data", t->data_hash, "made with other pictures, sentences or initial vectors", err)) {
+        tn_st_close(st);
+        return -1;
+    }
+    *out = st;
+    return 0;
+}
+
+/* ---- of the word ---- */
+
+static const char format[] = "oneword-checkpoint-1";
+
+int nn_train_save(const nn_train *t, const char *fingerprint, const char *path, tn_err *err) {
+    int64_t shape[] = {t->word.rows, t->word.dim}, counters[] = {t->steps_done, t->word.updates};
+    tn_st_writer *w;
+    if (nn_checkpoint_new(t, format, fingerprint, path, counters, &w, err)) return -1;
+    tn_st_add(w, "vectors", TN_ST_F32, 2, shape, t->word.v);
+    tn_st_add(w, "first_moment", TN_ST_F32, 2, shape, t->word.m);
+    tn_st_add(w, "second_moment", TN_ST_F32, 2, shape, t->word.s);
+    if (t->cfg->stop_window) tn_st_add(w, "eval_losses", TN_ST_F64, 1, &t->eval.losses.n, t->eval.losses.loss);
+    int r = tn_st_write(w, path, err);
+    tn_st_writer_free(w);
+    return r;
 }
 
 static int read_rows(const nn_train *t, const tn_st *st, const char *path, const char *name, float *out, tn_err *err) {
@@ -113,28 +148,20 @@ static int read_losses(const nn_train *t, const tn_st *st, const char *path, int
     return steps ? tn_st_read_f64(x, loss, err) : 0;
 }
 
-static int read_counters(const tn_st *st, const char *path, int64_t counters[2], tn_err *err) {
-    const tn_st_tensor *x = tn_st_find(st, "counters");
-    if (!x || x->dtype != TN_ST_I64 || x->count != 2) return tn_fail(err, TN_EINPUT, "%s: not a checkpoint", path);
-    if (tn_st_read_i64(x, counters, err)) return -1;
-    return counters[0] < 0 || counters[1] != counters[0] ? tn_fail(err, TN_EINPUT, "%s: impossible counters", path) : 0;
-}
-
 int nn_train_load(nn_train *t, const char *fingerprint, const char *path, tn_err *err) {
-    char settings[2000];
-    if (describe(t, settings, sizeof settings)) return tn_fail(err, TN_EINTERNAL, "the settings do not fit");
     tn_st *st;
-    if (tn_st_open(path, TN_MAP_COPY, &st, err)) return -1;
     nn_word w;
     nn_dvar losses = {0};
     int64_t counters[2];
-    int r = nn_word_init(&w, t->word.rows, t->word.dim, err) || read_counters(st, path, counters, err) ||
-            check_meta(st, path, "format", "oneword-checkpoint-1", "a checkpoint of another version", err) ||
-            check_meta(st, path, "settings", settings, "made with other settings", err) ||
-            check_meta(st, path, "model", fingerprint, "made with another model", err) ||
-            check_meta(st, path, "data", t->data_hash, "made with other pictures, sentences or initial vectors", err) ||
-            read_rows(t, st, path, "vectors", w.v, err) || read_rows(t, st, path, "first_moment", w.m, err) ||
-            read_rows(t, st, path, "second_moment", w.s, err) || read_losses(t, st, path, counters[0], &losses, err);
+    if (nn_checkpoint_open(t, format, fingerprint, path, counters, &st, err)) return -1;
+    int r = counters[1] != counters[0] ? tn_fail(err, TN_EINPUT, "%s: impossible counters", path)
+                                       : nn_word_init(&w, t->word.rows, t->word.dim, err);
+    if (r) {
+        tn_st_close(st);
+        return -1;
+    }
+    r = read_rows(t, st, path, "vectors", w.v, err) || read_rows(t, st, path, "first_moment", w.m, err) ||
+        read_rows(t, st, path, "second_moment", w.s, err) || read_losses(t, st, path, counters[0], &losses, err);
     if (!r) {
         memcpy(t->word.v, w.v, 3 * (size_t)(w.rows * w.dim) * sizeof(float)); /* v, m, s lie one after the other */
         t->steps_done = counters[0], t->word.updates = counters[1];

@@ -3,6 +3,7 @@
 #include "nn/train_impl.h"
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +11,9 @@ enum { PARTS = 2 }; /* text encoder, UNet */
 
 /* One parameter's own data while it learns, and what the model had before. */
 typedef struct slot {
+    const char *part, *name; /* "unet", "conv_in.weight" */
     tn_tensor *t;
-    float *w, *m, *s; /* weight, moments */
+    float *w, *m, *s; /* weight, moments; one after the other */
     void *data;
     tn_dtype dtype;
 } slot;
@@ -24,6 +26,7 @@ struct nn_tune {
     int64_t steps, updates; /* done; of those, with a rate above 0 */
 };
 
+static const char *const part_name[PARTS] = {"text_encoder", "unet"};
 static nn_params *part(nn_model *m, int i) { return i == 0 ? &m->text->weights.params : nn_unet_params(m->unet); }
 
 /* ---- memory ---- */
@@ -79,9 +82,10 @@ void nn_tune_free(nn_tune *t) {
 }
 
 /* Copies of a parameter's numbers, and zeros for its moments. */
-static float *take_over(slot *s, tn_tensor *t, const tn_kernels *k, float *at) {
+static float *take_over(slot *s, const char *part, const nn_param *p, const tn_kernels *k, float *at) {
+    tn_tensor *t = p->t;
     int64_t n = tn_numel(t);
-    *s = (slot){t, at, at + n, at + 2 * n, t->data, t->dtype};
+    *s = (slot){part, p->name, t, at, at + n, at + 2 * n, t->data, t->dtype};
     k->widen(n, t->data, t->dtype, s->w);
     t->data = s->w, t->dtype = TN_F32;
     return at + 3 * n;
@@ -102,8 +106,8 @@ int nn_tune_open(nn_train *run, nn_tune **out, tn_err *err) {
     float *at = t->memory;
     for (int i = 0; i < PARTS; i++) {
         for (int k = 0; k < part(m, i)->n; k++) {
-            tn_tensor *w = part(m, i)->p[k].t;
-            if (w->data) at = take_over(&t->slots[t->nslots++], w, tn_kernels_best(), at);
+            const nn_param *p = &part(m, i)->p[k];
+            if (p->t->data) at = take_over(&t->slots[t->nslots++], part_name[i], p, tn_kernels_best(), at);
         }
     }
     *out = t;
@@ -147,4 +151,48 @@ int nn_tune_advance(nn_tune *t, tn_ctx *c, nn_train_step *out, tn_err *err) {
         return tn_fail(err, TN_ENUMERIC, "step %" PRId64 ": the gradient is not finite", out->step);
     t->steps++;
     return 0;
+}
+
+int64_t nn_tune_steps_done(const nn_tune *t) { return t->steps; }
+
+/* ---- checkpoints ---- */
+
+static const char format[] = "oneword-tune-1";
+
+/* A parameter's tensor in the file: [3,n], the weight and its moments. */
+static void tensor_of(const slot *s, char name[NN_NAME_SIZE], int64_t shape[2]) {
+    snprintf(name, NN_NAME_SIZE, "%s.%s", s->part, s->name);
+    shape[0] = 3, shape[1] = tn_numel(s->t);
+}
+
+int nn_tune_save(const nn_tune *t, const char *fingerprint, const char *path, tn_err *err) {
+    char name[NN_NAME_SIZE];
+    int64_t shape[2], counters[] = {t->steps, t->updates};
+    tn_st_writer *w;
+    if (nn_checkpoint_new(t->run, format, fingerprint, path, counters, &w, err)) return -1;
+    for (int i = 0; i < t->nslots; i++) {
+        tensor_of(&t->slots[i], name, shape);
+        tn_st_add(w, name, TN_ST_F32, 2, shape, t->slots[i].w);
+    }
+    int r = tn_st_write(w, path, err);
+    tn_st_writer_free(w);
+    return r;
+}
+
+int nn_tune_load(nn_tune *t, const char *fingerprint, const char *path, tn_err *err) {
+    char name[NN_NAME_SIZE];
+    int64_t shape[2], counters[2];
+    tn_st *st;
+    if (nn_checkpoint_open(t->run, format, fingerprint, path, counters, &st, err)) return -1;
+    int r = 0;
+    for (int i = 0; !r && i < t->nslots; i++) {
+        tensor_of(&t->slots[i], name, shape);
+        const tn_st_tensor *x = tn_st_find(st, name);
+        bool fits = x && x->dtype == TN_ST_F32 && x->ndim == 2 && x->shape[0] == shape[0] && x->shape[1] == shape[1];
+        r = fits ? tn_st_read_f32(x, t->slots[i].w, err)
+                 : tn_fail(err, TN_EINPUT, "%s: tensor %s is missing or misshapen", path, name);
+    }
+    if (!r) t->steps = counters[0], t->updates = counters[1];
+    tn_st_close(st);
+    return r;
 }

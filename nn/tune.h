@@ -24,5 +24,11 @@ void nn_tune_free(nn_tune *t); /* NULL is fine; before the run and the model are
 /* One optimiser step; out->step, loss, lr and grad_norm are filled. TN_ENUMERIC where the loss or a weight is not
  * finite. */
 int nn_tune_advance(nn_tune *t, tn_ctx *c, nn_train_step *out, tn_err *err);
+int64_t nn_tune_steps_done(const nn_tune *t);
+
+/* Checkpoint: weights, moments and counters, 12 bytes a weight. Loading refuses (TN_EINPUT) one of another model, word, other
+ * pictures or settings, as nn_train_load does; where it fails half-way the run cannot go on. `fingerprint` identifies the model. */
+int nn_tune_save(const nn_tune *t, const char *fingerprint, const char *path, tn_err *err);
+int nn_tune_load(nn_tune *t, const char *fingerprint, const char *path, tn_err *err);
 
 #endif

@@ -115,6 +115,7 @@ static int rewrite(const char *what, const char *path, const char *name) {
     tn_st_writer *w = tn_st_writer_new();
     if (!w || tn_st_open(path, TN_MAP_COPY, &st, &err)) return failed("rewrite: cannot open");
     bool found = false;
+    for (size_t i = 0; i < st->n_meta; i++) tn_st_add_meta(w, st->meta[i].key, st->meta[i].value);
     for (size_t i = 0; i < st->n; i++) {
         const tn_st_tensor *t = &st->tensor[i];
         bool it = strcmp(t->name, name) == 0;

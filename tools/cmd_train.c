@@ -9,12 +9,12 @@
 #include "tools/embedding.h"
 #include "tools/generate.h"
 #include "tools/pictures.h"
+#include "tools/stop.h"
 #include "tools/train_options.h"
 
 #include "nn/image/png.h"
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,15 +35,6 @@ const opt_command cmd_train = {
     "  oneword train --model testdata/world/model --train-data-dir testdata/world/concepts/mango --preset quick \\\n"
     "    --template-file testdata/world/templates-object.txt --placeholder-token '<mango>' --initializer-token cat -o out",
     train_rows, TRAIN_NROWS, run};
-
-/* The signal that asked to stop; the second one leaves at once, which loses at most the steps since the last
- * checkpoint. */
-static volatile sig_atomic_t stop_signal;
-
-static void on_signal(int sig) {
-    if (stop_signal) _Exit(128 + sig);
-    stop_signal = sig;
-}
 
 typedef struct job {
     train_options o;
@@ -290,17 +281,17 @@ static int after_step(job *j, const nn_train_step *s, tn_err *err) {
         if (save_words(j, name, err)) return -1;
     }
     if (j->o.validation_prompt && s->step % j->o.validation_steps == 0 && validate(j, s->step, err)) return -1;
-    if (s->step % j->o.checkpointing_steps == 0 || nn_train_finished(j->train) || stop_signal) return save_checkpoint(j, err);
+    if (s->step % j->o.checkpointing_steps == 0 || nn_train_finished(j->train) || stop_asked()) return save_checkpoint(j, err);
     return 0;
 }
 
 /* 0 finished, 1 stopped by a signal, -1 failed. */
 static int loop(job *j, tn_err *err) {
     nn_train_step s;
-    signal(SIGINT, on_signal), signal(SIGTERM, on_signal);
+    stop_listen();
     j->mean_loss = 0.0;
     opt_progress_start(&j->progress, &j->o.common, "Steps", j->cfg.steps, nn_train_steps_done(j->train));
-    while (!nn_train_finished(j->train) && !stop_signal) {
+    while (!nn_train_finished(j->train) && !stop_asked()) {
         if (nn_train_advance(j->train, &j->c, &s, err) || after_step(j, &s, err)) return -1;
     }
     opt_progress_end(&j->progress);
@@ -411,5 +402,5 @@ static int run(int argc, char **argv) {
     captions_free(&j.captions);
     emb_free(&j.initial);
     tn_ctx_free(&j.c);
-    return r < 0 ? opt_error(&err) : r ? 128 + stop_signal : 0;
+    return r < 0 ? opt_error(&err) : r ? 128 + stop_asked() : 0;
 }

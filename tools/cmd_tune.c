@@ -9,6 +9,7 @@
 #include "tools/memory.h"
 #include "tools/opt.h"
 #include "tools/pictures.h"
+#include "tools/stop.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,9 +20,9 @@ typedef struct tune_options {
     opt_common common;
     const char *model, *embedding, *data, *template_file, *property, *output, *learning_rate, *dtype, *memory;
     mem_limit limit;
-    int64_t resolution, batch, accumulate, steps, seed;
+    int64_t resolution, batch, accumulate, steps, seed, checkpointing_steps;
     double beta1, beta2, epsilon, weight_decay;
-    bool center_crop, no_flip, posterior_mean, dry_run;
+    bool center_crop, no_flip, posterior_mean, resume, dry_run;
 } tune_options;
 
 #define AT(f) offsetof(tune_options, f)
@@ -46,6 +47,8 @@ static const opt_row rows[] = {
     {"adam-epsilon", OPT_NUMBER, AT(epsilon), 1e-300, 1, "X", "AdamW (default 1e-8)"},
     {"seed,S", OPT_INT, AT(seed), 0, 9e18, "N", "random seed (default 0)"},
     {"dtype", OPT_TEXT, AT(dtype), 0, 0, "f16|bf16|f32", "type of the weights written (default f32: small steps vanish in the others)"},
+    {"checkpointing-steps", OPT_INT, AT(checkpointing_steps), 1, 10000000, "N", "save a checkpoint every N steps, 12 bytes a weight (default 100)"},
+    {"resume", OPT_FLAG, AT(resume), 0, 0, NULL, "go on from the checkpoint in --output; starts over where there is none"},
     {"memory,max-ram", OPT_TEXT, AT(memory), 0, 0, MEM_META, MEM_HELP},
     {"dry-run", OPT_FLAG, AT(dry_run), 0, 0, NULL, "print the plan and stop"},
     OPT_COMMON(tune_options, common),
@@ -76,6 +79,7 @@ typedef struct job {
     opt_progress progress;
     size_t base;
     nn_need encoder, step;
+    char fingerprint[65];
 } job;
 
 /* ---- the folder ---- */
@@ -224,24 +228,56 @@ static int load(job *j, tn_err *err) {
     if (o->template_file ? nn_templates_load(o->template_file, &j->templates, err)
                          : nn_templates_builtin(o->property && strcmp(o->property, "style") == 0 ? NN_TEMPLATES_STYLE : NN_TEMPLATES_OBJECT,
                                                 &j->templates, err)) return -1;
-    if (nn_model_load(o->model, NN_LOAD_ALL, &j->model, err) || pictures_load(o->data, &j->pics, err) || fix_words(j, err)) return -1;
+    if (nn_model_load(o->model, NN_LOAD_ALL, &j->model, err) || pictures_load(o->data, &j->pics, err) || fix_words(j, err) ||
+        nn_model_fingerprint(j->model, j->fingerprint, err)) return -1;
     if (!j->cfg.resolution) j->cfg.resolution = gen_native_size(j->model);
     return nn_train_open(&j->c, j->model, &j->cfg, &j->templates, NULL, j->pics.n, NULL, NULL, &j->train, err);
 }
 
-static int learn(job *j, tn_err *err) {
+static int resume(job *j, const char *checkpoint, tn_err *err) {
+    if (!j->o.resume) {
+        if (tn_exists(checkpoint)) opt_warn("%s is there already; starting over (--resume goes on from it)", checkpoint);
+        return 0;
+    }
+    if (!tn_exists(checkpoint)) {
+        opt_note(&j->o.common, "no checkpoint in %s: starting at step 1", j->o.output);
+        return 0;
+    }
+    if (nn_tune_load(j->tune, j->fingerprint, checkpoint, err)) return -1;
+    opt_note(&j->o.common, "going on after step %" PRId64, nn_tune_steps_done(j->tune));
+    return 0;
+}
+
+/* 0 finished, 1 stopped by a signal, -1 failed. */
+static int learn(job *j, const char *checkpoint, tn_err *err) {
     nn_train_step s;
     char extra[80];
+    int64_t first = nn_tune_steps_done(j->tune);
     double mean = 0.0;
-    opt_progress_start(&j->progress, &j->o.common, "Steps", j->cfg.steps, 0);
-    for (int64_t i = 0; i < j->cfg.steps; i++) {
+    stop_listen();
+    opt_progress_start(&j->progress, &j->o.common, "Steps", j->cfg.steps, first);
+    while (nn_tune_steps_done(j->tune) < j->cfg.steps && !stop_asked()) {
         if (nn_tune_advance(j->tune, &j->c, &s, err)) return -1;
-        mean += (s.loss - mean) * (i == 0 ? 1.0 : 0.05);
+        mean += (s.loss - mean) * (s.step == first + 1 ? 1.0 : 0.05);
         snprintf(extra, sizeof extra, "loss %.4f, lr %.3g", mean, s.lr);
         opt_progress_step(&j->progress, s.step, extra);
+        bool due = s.step % j->o.checkpointing_steps == 0 && s.step < j->cfg.steps;
+        if ((due || stop_asked()) && nn_tune_save(j->tune, j->fingerprint, checkpoint, err)) return -1;
     }
     opt_progress_end(&j->progress);
-    return 0;
+    if (nn_tune_steps_done(j->tune) >= j->cfg.steps) return 0;
+    opt_note(&j->o.common, "\nstopped after step %" PRId64 "; the same command with --resume goes on", nn_tune_steps_done(j->tune));
+    return 1;
+}
+
+/* The checkpoint goes when the model is there: it is three times as large. */
+static int finish(job *j, tn_err *err) {
+    char *checkpoint = nn_join(j->o.output, "checkpoint.safetensors");
+    int r = checkpoint ? resume(j, checkpoint, err) : tn_fail(err, TN_ENOMEM, "out of memory");
+    if (!r) r = learn(j, checkpoint, err);
+    if (!r) r = write_model(j, err) || tn_remove_file(checkpoint, err) ? -1 : 0;
+    free(checkpoint);
+    return r;
 }
 
 static int tune(job *j, tn_err *err) {
@@ -251,18 +287,17 @@ static int tune(job *j, tn_err *err) {
     nn_memory_part(&j->c, j->model, NN_LEAVE, &j->step);
     if (nn_tune_open(j->train, &j->tune, err)) return -1;
     nn_model_rest(j->model);
-    return learn(j, err) || write_model(j, err) ? -1 : 0;
+    return finish(j, err);
 }
 
 static int run(int argc, char **argv) {
     job j = {.o = {.learning_rate = "1e-7", .dtype = "f32", .batch = 1, .accumulate = 1, .steps = 350, .beta1 = 0.9, .beta2 = 0.999,
-                   .epsilon = 1e-8, .weight_decay = 1e-2}};
+                   .epsilon = 1e-8, .weight_decay = 1e-2, .checkpointing_steps = 100}};
     tn_err err;
     int r = opt_parse(&cmd_tune, argc, argv, &j.o, NULL, NULL, &err);
-    if (!r) {
-        r = tune(&j, &err);
-        if (!r && !j.o.dry_run) puts(j.o.output);
-    }
+    if (r) return r < 0 ? opt_error(&err) : 0;
+    r = tune(&j, &err);
+    if (!r && !j.o.dry_run) puts(j.o.output);
     nn_tune_free(j.tune);
     nn_train_free(j.train);
     nn_model_free(j.model);
@@ -270,5 +305,5 @@ static int run(int argc, char **argv) {
     pictures_free(&j.pics);
     emb_free(&j.words);
     tn_ctx_free(&j.c);
-    return r < 0 ? opt_error(&err) : 0;
+    return r < 0 ? opt_error(&err) : r ? 128 + stop_asked() : 0;
 }

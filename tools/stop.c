@@ -1,0 +1,15 @@
+#include "tools/stop.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+static volatile sig_atomic_t asked; /* a handler can leave its word nowhere else */
+
+static void on_signal(int sig) {
+    if (asked) _Exit(128 + sig);
+    asked = sig;
+}
+
+void stop_listen(void) { signal(SIGINT, on_signal), signal(SIGTERM, on_signal); }
+
+int stop_asked(void) { return asked; }
