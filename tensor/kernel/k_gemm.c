@@ -262,12 +262,14 @@ static void ask_for_c(const job *w, tile_job *q, const float *T, int64_t b, int6
     q->ask_add = last && g->add ? (int64_t)((uintptr_t)g->add - (uintptr_t)g->C) : 0;
 }
 
-/* What the tiles of a group ask for: the rows of A of the next group, from m on, each tile its part of them. Returns by how
- * much q->next moves from tile to tile. A line is asked for in the second-level cache before it is copied or read. */
+/* What the tiles of a group ask for: the rows of A of the next group, from m on, each tile its part of them; of the last group,
+ * the first rows of the next block of k. Returns by how much q->next moves from tile to tile. A line is asked for in the
+ * second-level cache before it is copied or read. */
 static int64_t next_group(const job *w, const task *s, tile_job *q, int64_t k0, int64_t m, int64_t tiles) {
     const gemm_view *v = &w->g->A;
+    if (m == s->m0 + s->rows) m = s->m0, k0 += q->kc;
+    if (k0 >= w->g->K) return 0;
     int64_t size = (int64_t)dtype_size(v->type), row = v->ld * size, rows = min64(s->m0 + s->rows - m, GROUP * s->height);
-    if (rows <= 0) return 0;
     q->next = (uintptr_t)v->base + (uintptr_t)((s->b * v->step + (v->trans ? k0 * v->ld + m : m * v->ld + k0)) * size);
     int64_t part = ceil_div(v->trans ? q->kc : rows, tiles);
     if (v->trans) q->next_times = part, q->next_step = row, q->next_lines = ceil_div(rows * size, LINE) + 1, q->next_line = LINE;

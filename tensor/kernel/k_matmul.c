@@ -29,18 +29,26 @@ static void pack_across(const gemm_view *v, int64_t at, int64_t rows, int64_t kc
 }
 
 /* `rows` rows of n elements, widened, to dst[row * ld], in whole vectors. EIGHT rows go side by side, and those after them are
- * asked for: where rows are pages apart, the hardware does not see them coming. */
+ * asked for: where rows are pages apart, the hardware does not see them coming. The type is a constant where this is inlined. */
 enum { EIGHT = 8 };
-static void copy_rows(const gemm_view *v, int64_t at, int64_t rows, int64_t n, float *dst, int64_t ld) {
-    int64_t size = (int64_t)dtype_size(v->type), next = EIGHT * v->ld;
-    for (int64_t r = 0; r < rows; r += EIGHT)
-        for (int64_t k = 0; k < n; k += V_LANES)
-            for (int64_t i = r; i < min64(r + EIGHT, rows); i++) {
-                int64_t from = at + i * v->ld + k;
-                v_prefetch((uintptr_t)v->base + (uintptr_t)((from + next) * size));
-                v_store(dst + i * ld + k, n - k >= V_LANES ? v_load_typed(v->base, v->type, from)
-                                                           : v_loadn_typed(v->base, v->type, from, n - k));
+static inline void copy_typed(const char *from, tn_dtype type, int64_t step, int64_t rows, int64_t n, float *dst, int64_t ld) {
+    int64_t size = (int64_t)dtype_size(type);
+    for (; rows > 0; rows -= EIGHT, from += EIGHT * step, dst += EIGHT * ld)
+        for (int64_t k = 0, side = min64(rows, EIGHT); k < n; k += V_LANES) {
+            const char *p = from + k * size;
+            for (int64_t i = 0; i < side; i++, p += step) {
+                v_prefetch((uintptr_t)p + (uintptr_t)(EIGHT * step));
+                v_store(dst + i * ld + k, n - k >= V_LANES ? v_load_typed(p, type, 0) : v_loadn_typed(p, type, 0, n - k));
             }
+        }
+}
+
+static void copy_rows(const gemm_view *v, int64_t at, int64_t rows, int64_t n, float *dst, int64_t ld) {
+    int64_t size = (int64_t)dtype_size(v->type), step = v->ld * size;
+    const char *from = (const char *)v->base + at * size;
+    if (v->type == TN_F32) copy_typed(from, TN_F32, step, rows, n, dst, ld);
+    else if (v->type == TN_F16) copy_typed(from, TN_F16, step, rows, n, dst, ld);
+    else copy_typed(from, TN_BF16, step, rows, n, dst, ld);
 }
 
 void K(pack_a)(const gemm_view *v, int64_t batch, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst, int64_t ld) {
