@@ -34,7 +34,10 @@ status "killed in earnest" 0 "$O" paper $some $tiny -t 2 -o "$T/killed"
 same_results "killed, then on two threads" "$T/a" "$T/killed"
 
 # ---- shards ----
-for i in 2 1; do status "shard $i of 2" 0 "$O" paper $some $tiny -o "$T/two" --shard $i/2; done
+for i in 2 1; do
+    status "shard $i of 2, as a task of a Slurm array" 0 \
+        env ONEWORD="$O" SLURM_ARRAY_TASK_ID=$i SLURM_ARRAY_TASK_COUNT=2 sh tools/paper/slurm.sh "$T/two" $some $tiny
+done
 gone "shards write no report" "$T/two/report.html"
 status "all of it" 0 "$O" paper $some $tiny -o "$T/two"
 same_results "two shards, one folder" "$T/a" "$T/two"
