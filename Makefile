@@ -14,7 +14,7 @@ CFLAGS ?= -O2
 LDFLAGS ?=
 OPENMP ?= 1
 B ?= build
-PAPER_SHARDS ?= 2
+PAPER_JOBS ?= 2
 
 # -ffp-contract=off: one hash on every machine; each fused multiply-add is written as one.
 STD := -std=c99 -pedantic -D_POSIX_C_SOURCE=200809L
@@ -121,9 +121,9 @@ $(B)/tests/sweep: $(B)/obj/tests/sweep.o $(B)/liboneword.a
 demo: all
 	$(B)/oneword demo -o $(B)/demo
 
-# The experiments of the paper on the bundled world, twenty minutes: build/paper/report.html. A process a core.
+# The experiments of the paper on the bundled world, twenty minutes: build/paper/report.html.
 paper: all
-	$(MAKE) -j$(PAPER_SHARDS) -f tools/paper/shards.mk ONEWORD=$(B)/oneword DIR=$(B)/paper OPTIONS=--quick N=$(PAPER_SHARDS)
+	$(MAKE) -j$(PAPER_JOBS) -f tools/paper/shards.mk ONEWORD=$(B)/oneword DIR=$(B)/paper OPTIONS=--quick
 
 # Minutes: every float through every elementwise kernel (tests/sweep.c).
 sweep: $(B)/tests/sweep
@@ -184,7 +184,7 @@ help:
 	@echo "make sabotage   mutations of the code, each of which the tests must catch"
 	@echo "make asan       the tests under address and undefined-behaviour sanitizers"
 	@echo "make install    to PREFIX (/usr/local), below DESTDIR; make uninstall takes it back"
-	@echo "Variables: CC CFLAGS LDFLAGS PREFIX DESTDIR OPENMP=0 B=build/NAME PAPER_SHARDS=2"
+	@echo "Variables: CC CFLAGS LDFLAGS PREFIX DESTDIR OPENMP=0 B=build/NAME PAPER_JOBS=2"
 
 clean:
 	rm -rf build

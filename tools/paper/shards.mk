@@ -1,7 +1,7 @@
-# The run by make: make -j8 -f tools/paper/shards.mk N=8 DIR=build/paper OPTIONS=--quick
-# A process a core, one thread each; the last one writes the report.
+# The run by make: make -j8 -f tools/paper/shards.mk N=64 DIR=build/paper OPTIONS=--quick
+# A process a core, one thread each; several shards a core, so that cores end together; the last process writes the report.
 ONEWORD ?= build/oneword
-N ?= 2
+N ?= 16
 DIR ?= build/paper
 
 .PHONY: report $(addprefix shard-,$(shell seq $(N)))
