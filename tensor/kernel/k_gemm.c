@@ -262,18 +262,24 @@ static void ask_for_c(const job *w, tile_job *q, const float *T, int64_t b, int6
     q->ask_add = last && g->add ? (int64_t)((uintptr_t)g->add - (uintptr_t)g->C) : 0;
 }
 
-/* What the tiles of a group ask for: the rows of A of the next group, from m on, each tile its part of them; of the last group,
- * the first rows of the next block of k. Returns by how much q->next moves from tile to tile. A line is asked for in the
- * second-level cache before it is copied or read. */
-static int64_t next_group(const job *w, const task *s, tile_job *q, int64_t k0, int64_t m, int64_t tiles) {
+/* What a group of `panels` panels asks for: the rows of A of the next group, from m on, each tile its part of them; after the
+ * last group, the first rows of the next block of k. Tiles that are narrow, or pack, do not ask. Returns by how much q->next
+ * moves from tile to tile. A line is asked for in the second-level cache before it is copied or read: the one of a step's last
+ * byte, as with AHEAD. */
+static int64_t next_group(const job *w, const task *s, tile_job *q, int64_t k0, int64_t m, int64_t panels) {
     const gemm_view *v = &w->g->A;
+    int64_t tiles = panels * (s->cols / GEMM_COLS + (s->cols % GEMM_COLS > (GEMM_COLS > V_LANES ? V_LANES : 0)));
     if (m == s->m0 + s->rows) m = s->m0, k0 += q->kc;
-    if (k0 >= w->g->K) return 0;
+    if (k0 >= w->g->K || tiles == 0) return 0;
     int64_t size = (int64_t)dtype_size(v->type), row = v->ld * size, rows = min64(s->m0 + s->rows - m, GROUP * s->height);
     q->next = (uintptr_t)v->base + (uintptr_t)((s->b * v->step + (v->trans ? k0 * v->ld + m : m * v->ld + k0)) * size);
     int64_t part = ceil_div(v->trans ? q->kc : rows, tiles);
-    if (v->trans) q->next_times = part, q->next_step = row, q->next_lines = ceil_div(rows * size, LINE) + 1, q->next_line = LINE;
-    else q->next_times = q->kc, q->next_step = CHUNK * size, q->next_lines = part, q->next_line = row;
+    if (v->trans) {
+        q->next_times = part, q->next_step = row, q->next_lines = ceil_div(rows * size, LINE) + 1, q->next_line = LINE;
+    } else {
+        q->next_times = q->kc, q->next_step = CHUNK * size, q->next_lines = part, q->next_line = row;
+        q->next += (uintptr_t)q->next_step - 1;
+    }
     return part * row;
 }
 
@@ -293,13 +299,14 @@ static void run_group(const job *w, const task *s, int64_t p0, int64_t p1, int64
     const char *B = (const char *)g->B.base + (s->b * g->B.step + k0 * g->B.ld + s->n0) * size;
     tile_job q = {.kc = kc, .row = g->A.trans ? 1 : lda, .step = g->A.trans ? lda : 1, .b_step = g->B.ld * size, .b_type = g->B.type,
                   .b_last = GEMM_COLS * size - 1};
-    moves = next_group(w, s, &q, k0, m0 + rows, ceil_div(s->cols, GEMM_COLS) * (p1 - p0));
+    moves = next_group(w, s, &q, k0, m0 + rows, p1 - p0 - (p0 == 0 && !g->B.trans));
     for (int64_t j = 0; j < s->cols; j += GEMM_COLS)
-        for (int64_t p = p0; p < p1; p++, q.next += (uintptr_t)moves) {
+        for (int64_t p = p0; p < p1; p++) {
             int64_t h = min64(s->height, s->rows - p * s->height), m = s->m0 + p * s->height, n = min64(GEMM_COLS, s->cols - j);
             int direct = last && !g->turned && n == GEMM_COLS;
             int64_t at = s->b * g->c_step + m * g->ldc + s->n0 + j;
-            q.a = a + (p - p0) * s->height * q.row, q.b = q.pack = s->B + j * kc, q.narrow = n <= V_LANES;
+            q.a = a + (p - p0) * s->height * q.row, q.b = q.pack = s->B + j * kc;
+            q.narrow = GEMM_COLS > V_LANES && n <= V_LANES;
             q.lies = p == 0 && !g->B.trans && n == GEMM_COLS ? B + j * size : NULL;
             q.from = k0 ? T : NULL, q.to = direct ? g->C + at : T, q.ld = direct ? g->ldc : GEMM_COLS;
             q.bias = direct && g->bias && !g->bias_rows ? bias : NULL;
@@ -309,6 +316,7 @@ static void run_group(const job *w, const task *s, int64_t p0, int64_t p1, int64
             q.acc = direct && g->acc, q.stream = direct && w->q.stream;
             ask_for_c(w, &q, T, s->b, m, s->n0 + j, h, last);
             tile_of_height[h](&q);
+            if (!q.narrow && !q.lies) q.next += (uintptr_t)moves;
             if (last && !direct) write_tile(g, w->q.stream, s->b, m, s->n0 + j, h, n, T);
             if (g->K > w->q.kc) T += TILE;
         }
