@@ -73,5 +73,10 @@ if grep -qiE '(href|src|url\()[ =]*"?(https?:|//)|<script|@import|<link' "$T/all
 if grep -qE '<(path|text|circle|rect)[^>]*(nan|inf)' "$T/all/report.html"; then fail "a figure with no number"; else ok; fi
 check "the report is whole" grep -q '</html>' "$T/all/report.html"
 status "results.json is JSON" 0 "$O" inspect "$T/all/results.json"
-check "the scatter" grep -q '<svg' "$T/all/report.html"
+for id in 5.3 A; do
+    check "figure $id stands alone" sh -c "grep -q 'xmlns=' '$T/all/figure-$id.svg' && [ \"\$(tail -n 1 '$T/all/figure-$id.svg')\" = '</svg>' ]"
+done
+sed -n '/<svg/,/<\/svg>/p' "$T/all/report.html" | grep '<circle' | sort >"$T/in-report"
+cat "$T"/all/figure-*.svg | grep '<circle' | sort >"$T/in-files"
+same "the figures' files are those of the report" "$T/in-report" "$T/in-files"
 finish

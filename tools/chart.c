@@ -1,16 +1,20 @@
 #include "tools/chart.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* The plot's rectangle in a picture of WIDTH x HEIGHT. */
 enum { WIDTH = 560, HEIGHT = 240, LEFT = 56, TOP = 14, RIGHT = 14, BOTTOM = 34 };
 
 typedef struct frame {
     double x0, x1, y0, y1; /* what the rectangle's sides stand for */
+    int height;            /* of the picture */
 } frame;
 
 static double px(const frame *f, double x) { return LEFT + (x - f->x0) / (f->x1 - f->x0) * (WIDTH - LEFT - RIGHT); }
-static double py(const frame *f, double y) { return HEIGHT - BOTTOM - (y - f->y0) / (f->y1 - f->y0) * (HEIGHT - TOP - BOTTOM); }
+static double py(const frame *f, double y) {
+    return f->height - BOTTOM - (y - f->y0) / (f->y1 - f->y0) * (f->height - TOP - BOTTOM);
+}
 
 /* 1, 2 or 5 times a power of ten: at most about `count` of it in the range. */
 static double spacing(double range, int count) {
@@ -36,7 +40,7 @@ static void open_chart(text *t, const frame *f, const char *xlabel) {
 }
 
 void chart_loss(text *t, const double *y, int64_t n, int64_t window) {
-    frame f = {0.0, (double)n, 0.0, y[0]};
+    frame f = {0.0, (double)n, 0.0, y[0], HEIGHT};
     double sum = 0.0;
     for (int64_t i = 0; i < n; i++) f.y1 = y[i] > f.y1 ? y[i] : f.y1;
     if (!(f.y1 > 0.0)) f.y1 = 1.0;
@@ -58,7 +62,7 @@ static void level(text *t, const frame *f, double y, const char *name) {
 }
 
 void chart_points(text *t, const int64_t *x, const double *y, int n, double low, const char *low_name, double high, const char *high_name) {
-    frame f = {0.0, (double)x[n - 1], low, high};
+    frame f = {0.0, (double)x[n - 1], low, high, HEIGHT};
     for (int i = 0; i < n; i++) f.y0 = y[i] < f.y0 ? y[i] : f.y0, f.y1 = y[i] > f.y1 ? y[i] : f.y1;
     double margin = (f.y1 - f.y0) * 0.15 + 1e-3;
     f.y0 -= margin, f.y1 += margin;
@@ -73,9 +77,11 @@ void chart_points(text *t, const int64_t *x, const double *y, int n, double low,
 
 /* ---- with intervals ---- */
 
-/* Both axes in numbers of their own size. */
-static void open_plane(text *t, const frame *f, const char *xlabel, const char *ylabel) {
-    text_format(t, "<svg viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n", WIDTH, HEIGHT, WIDTH * 3 / 2, HEIGHT * 3 / 2);
+/* Both axes in numbers of their own size; `beside` is room for a legend. */
+static void open_plane(text *t, const frame *f, int beside, const char *xlabel, const char *ylabel) {
+    int width = WIDTH + beside, bottom = f->height - BOTTOM;
+    text_format(t, "<svg viewBox=\"0 0 %d %d\" width=\"%d\" height=\"%d\" role=\"img\">\n", width, f->height,
+                width * 3 / 2, f->height * 3 / 2);
     double step = spacing(f->y1 - f->y0, 6);
     for (double y = ceil(f->y0 / step) * step; y <= f->y1; y += step) {
         text_format(t, "<path class=\"axis\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>\n", LEFT, py(f, y),
@@ -83,10 +89,12 @@ static void open_plane(text *t, const frame *f, const char *xlabel, const char *
     }
     step = spacing(f->x1 - f->x0, 8);
     for (double x = ceil(f->x0 / step) * step; x <= f->x1; x += step) {
-        text_format(t, "<path class=\"axis\" d=\"M%.1f %dV%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.4g</text>\n", px(f, x), TOP,
-                    HEIGHT - BOTTOM, px(f, x), HEIGHT - BOTTOM + 14, fabs(x) < step * 1e-6 ? 0.0 : x);
+        text_format(
+            t, "<path class=\"axis\" d=\"M%.1f %dV%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.4g</text>\n",
+            px(f, x), TOP, bottom, px(f, x), bottom + 14, fabs(x) < step * 1e-6 ? 0.0 : x);
     }
-    text_format(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text><text x=\"4\" y=\"11\">%s</text>\n", WIDTH - RIGHT, HEIGHT - 3, xlabel, ylabel);
+    text_format(t, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%s</text><text x=\"4\" y=\"11\">%s</text>\n",
+                WIDTH - RIGHT, f->height - 3, xlabel, ylabel);
 }
 
 static double finite_or(double x, double otherwise) { return isfinite(x) ? x : otherwise; }
@@ -97,10 +105,10 @@ static void widen(double *lo, double *hi, estimate e) {
 }
 
 static frame frame_of(const chart_point *p, int n) {
-    frame f = {p[0].x.value, p[0].x.value, p[0].y.value, p[0].y.value};
+    frame f = {p[0].x.value, p[0].x.value, p[0].y.value, p[0].y.value, HEIGHT};
     for (int i = 0; i < n; i++) widen(&f.x0, &f.x1, p[i].x), widen(&f.y0, &f.y1, p[i].y);
     double dx = (f.x1 - f.x0) * 0.06 + 1e-3, dy = (f.y1 - f.y0) * 0.08 + 1e-3;
-    return (frame){f.x0 - dx, f.x1 + dx, f.y0 - dy, f.y1 + dy};
+    return (frame){f.x0 - dx, f.x1 + dx, f.y0 - dy, f.y1 + dy, HEIGHT};
 }
 
 /* The two lines of a point's intervals, and its dot. */
@@ -131,18 +139,61 @@ static void join(text *t, const frame *f, const chart_point *p, int n, int kind)
     text_add(t, move == 'M' ? "M0 0\"/>\n" : "\"/>\n");
 }
 
+/* ---- a scatter: numbered dots, their names in a legend ---- */
+
+/* By the values alone, and not by the references, kind 3: intervals and what lies far away would leave no room for the
+ * rest. */
+static frame frame_of_values(const chart_point *p, int n) {
+    frame f = {INFINITY, -INFINITY, INFINITY, -INFINITY, HEIGHT};
+    for (int i = 0; i < n; i++) {
+        estimate x = {.value = p[i].x.value, .lo = p[i].x.value, .hi = p[i].x.value}, y = x;
+        y.value = y.lo = y.hi = p[i].y.value;
+        if (p[i].kind != 3) widen(&f.x0, &f.x1, x), widen(&f.y0, &f.y1, y);
+    }
+    if (!(f.x0 <= f.x1)) return frame_of(p, n);
+    double dx = (f.x1 - f.x0) * 0.15 + 1e-3, dy = (f.y1 - f.y0) * 0.15 + 1e-3;
+    return (frame){f.x0 - dx, f.x1 + dx, f.y0 - dy, f.y1 + dy, HEIGHT};
+}
+
+static estimate clipped(estimate e, double lo, double hi) {
+    double *end[] = {&e.value, &e.lo, &e.hi};
+    for (int i = 0; i < 3; i++) {
+        if (isfinite(*end[i])) *end[i] = *end[i] < lo ? lo : *end[i] > hi ? hi : *end[i];
+    }
+    return e;
+}
+
+/* Row i of the legend; with the value of a point that lies outside, at whose border its dot is. */
+static void legend(text *t, const frame *f, const chart_point *p, int i, double y) {
+    char outside[40] = "";
+    if (p->x.value < f->x0 || p->x.value > f->x1) snprintf(outside, sizeof outside, " (at %.3f)", p->x.value);
+    text_format(t, "<circle class=\"k%d\" cx=\"%d\" cy=\"%.1f\" r=\"4\"/><text x=\"%d\" y=\"%.1f\">%d&#160; ", p->kind,
+                WIDTH + 6, y - 4.0, WIDTH + 16, y, i + 1);
+    text_escape(t, p->name), text_escape(t, outside);
+    text_add(t, "</text>\n");
+}
+
 void chart_scatter(text *t, const chart_point *p, int n, int joined, const char *xlabel, const char *ylabel) {
-    frame f = frame_of(p, n);
-    open_plane(t, &f, xlabel, ylabel);
+    enum { LEGEND = 190, ROW = 18 };
+    frame f = frame_of_values(p, n);
+    f.height = n * ROW + TOP + BOTTOM > HEIGHT ? n * ROW + TOP + BOTTOM : HEIGHT;
+    open_plane(t, &f, LEGEND, xlabel, ylabel);
     if (joined >= 0) join(t, &f, p, n, joined);
-    for (int i = 0; i < n; i++) cross(t, &f, &p[i], 4.0);
-    for (int i = 0; i < n; i++) label(t, px(&f, p[i].x.value) + 7.0, py(&f, p[i].y.value) - 5.0, p[i].name);
+    for (int i = 0; i < n; i++) {
+        chart_point q = {p[i].name, clipped(p[i].x, f.x0, f.x1), clipped(p[i].y, f.y0, f.y1), p[i].kind};
+        cross(t, &f, &q, 7.0);
+        text_format(
+            t,
+            "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" style=\"fill:var(--paper);font-size:9px\">%d</text>\n",
+            px(&f, q.x.value), py(&f, q.y.value) + 3.2, i + 1);
+        legend(t, &f, &p[i], i, TOP + 12.0 + i * ROW);
+    }
     text_add(t, "</svg>\n");
 }
 
 void chart_lines(text *t, const chart_point *p, int n, const char *xlabel, const char *ylabel) {
     frame f = frame_of(p, n);
-    open_plane(t, &f, xlabel, ylabel);
+    open_plane(t, &f, 0, xlabel, ylabel);
     for (int kind = 0; kind < 4; kind++) {
         bool named = false;
         join(t, &f, p, n, kind);

@@ -17,8 +17,9 @@ typedef struct chart_point {
     estimate x, y;
     int kind; /* 0 to 3: the colour, and what chart_scatter joins */
 } chart_point;
-/* Points with crosses of their intervals and their names beside them; those of the same kind that `joined` names (-1: none) are
- * joined in order. */
+/* Numbered points with crosses of their intervals, their names in a legend; those of the kind that `joined` names (-1:
+ * none) are joined in order. Points of kind 3, references, do not stretch the axes: those outside lie at the border,
+ * with their x in the legend. */
 void chart_scatter(text *t, const chart_point *p, int n, int joined, const char *xlabel, const char *ylabel);
 /* Named values as horizontal bars from 0, with their intervals; where `level` is above 0, a dashed line there. */
 void chart_bars(text *t, const chart_point *p, int n, double level);

@@ -5,7 +5,7 @@
 #include "tools/chart.h"
 #include <stdlib.h>
 
-static const char style[] =
+const char page_style[] =
     "<style>\n"
     ":root{color-scheme:light dark;--paper:#fafaf8;--ink:#1e1e22;--soft:#67676f;--line:#dcdcd8;--mark:#c2570c;--good:#1b7f3b;--bad:#b3261e}\n"
     "@media(prefers-color-scheme:dark){:root{--paper:#17181a;--ink:#ececea;--soft:#a3a3aa;--line:#37383c;--mark:#f59e52;--good:#5cc97d;--bad:#ff8a80}}\n"
@@ -94,7 +94,7 @@ static void put_curves(text *t, const page *r) {
 void page_begin(text *t, const char *title, const char *lead) {
     text_add(t, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\n");
     page_element(t, "<title>", title, "</title>\n");
-    text_add(t, style);
+    text_add(t, page_style);
     page_element(t, "</head><body>\n<h1>", title, "</h1>\n");
     page_element(t, "<p>", lead, "</p>\n");
 }

@@ -39,7 +39,8 @@ typedef struct page {
 /* Replaces the file atomically. TN_ENOMEM, TN_EIO. */
 int page_write(const char *path, const page *r, tn_err *err);
 
-/* The parts, for a report of another outline. */
+/* The parts, for a report of another outline. The style element also dresses a chart that stands alone. */
+extern const char page_style[];
 void page_begin(text *t, const char *title, const char *lead); /* up to the first paragraph */
 int page_strips(text *t, const strip *strips, int n, tn_err *err);
 void page_element(text *t, const char *open, const char *content, const char *close); /* content is escaped */

@@ -139,7 +139,9 @@ static void show_round_trips(paper *p, doc *d) {
         doc_row(d, paper_text(p, "%g", guidances[g]), e);
     }
     doc_table_end(d);
+    size_t from = d->html.n;
     chart_lines(&d->html, point, STEP_COUNTS * GUIDANCES, "steps", "PSNR of the picture, dB");
+    doc_figure(d, from);
 }
 
 static void show_bipartite(paper *p, doc *d) {

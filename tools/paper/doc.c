@@ -1,6 +1,7 @@
 #include "tools/paper/doc.h"
 
 #include "nn/image/png.h"
+#include "tensor/io/sys.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -74,6 +75,22 @@ void doc_row(doc *d, const char *label, const estimate *e) {
 }
 
 void doc_table_end(doc *d) { text_add(&d->html, "</table>\n"); }
+
+void doc_figure(doc *d, size_t from) {
+    static const char open[] = "<svg ";
+    char path[4096];
+    text file = {0};
+    if (d->failed || d->html.failed) return;
+    const char *chart = d->html.p + from, *content = strchr(chart, '\n');
+    TN_REQUIRE(strncmp(chart, open, sizeof open - 1) == 0 && content);
+    text_add(&file, "<svg xmlns=\"http://www.w3.org/2000/svg\" font-family=\"sans-serif\" ");
+    text_format(&file, "%.*s\n", (int)(content - chart) - (int)sizeof open + 1, chart + sizeof open - 1);
+    text_add(&file, page_style), text_add(&file, content + 1);
+    snprintf(path, sizeof path, "%.3900s/figure-%.20s.svg", d->p->output, d->section);
+    keep(d, file.failed ? tn_fail(&d->err, TN_ENOMEM, "%s: out of memory", path)
+                        : tn_write_atomic(path, file.p, file.n, &d->err));
+    text_free(&file);
+}
 
 /* ---- pictures ---- */
 

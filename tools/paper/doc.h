@@ -37,6 +37,9 @@ void doc_table(doc *d, const char *name, const char *const *columns, int n);
 void doc_row(doc *d, const char *label, const estimate *e);
 void doc_table_end(doc *d);
 
+/* The chart that has been added to d->html since it had `from` bytes, as a file that stands alone: OUTPUT/figure-ID.svg. */
+void doc_figure(doc *d, size_t from);
+
 /* A titled strip of pictures; captions are kept by reference and may be NULL. */
 void doc_strip(doc *d, const char *title, const char *note, int columns);
 void doc_samples(doc *d, int number, int from, int n, const char *caption); /* the caption is the first picture's */

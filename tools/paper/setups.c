@@ -88,6 +88,8 @@ void show_tradeoff(paper *p, doc *d) {
             "Up: the samples are more like the pictures. Right: the samples follow the sentence better. The line "
             "joins learning rates, slowest first; bars are intervals over %d objects.",
             p->nobjects);
+    size_t from = d->html.n;
     chart_scatter(&d->html, point, n, 0, "editability (mean CLIP cosine to the sentence)",
                   "reconstruction (mean CLIP cosine to the pictures)");
+    doc_figure(d, from);
 }

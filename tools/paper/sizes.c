@@ -65,7 +65,9 @@ void show_sizes(paper *p, doc *d) {
         point[k] = (chart_point){columns[0], x, e[0], 0}, point[SIZES + k] = (chart_point){columns[1], x, e[1], 2};
     }
     doc_table_end(d);
+    size_t start = d->html.n;
     chart_lines(&d->html, point, 2 * SIZES, "pictures", "mean CLIP cosine");
+    doc_figure(d, start);
     doc_strip(d, "The same noise, words from 1, 2, 3, 5, 10 and 20 pictures",
               "A row an object, first one of its pictures.", SIZES + 1);
     for (int i = 0; i < p->nobjects && i < 4; i++) {
