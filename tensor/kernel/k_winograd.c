@@ -14,6 +14,9 @@
  *            weights, and owns its outputs
  *   block    BLOCK tiles of a task; M of a block stays in the second-level cache until the inverse transform
  *
+ * Where channels are FEW, V of OWN tiles fits the second-level cache beside U and M. Then a task is such a section, all of it:
+ * no core reads what another has just written, and none waits for another.
+ *
  * U is made for all channels where it serves several blocks; where there is one block, for KC channels at a time, which stay in
  * the second-level cache while M rests between them (a float at rest is the float in the register: no bit changes). The next
  * channels' weights are asked for meanwhile: where tiles are few, reading weights takes longer than all products.
@@ -32,6 +35,8 @@ enum {
     BLOCK = 64,         /* tiles; M is 0.3 MB */
     KC = 64,            /* U is 0.3 MB; M is loaded and stored once for 64 steps */
     CHANNELS = 16,      /* of V that a task makes */
+    FEW = 64,           /* channels, on both sides */
+    OWN = 32,           /* tiles; V is 0.3 MB */
     STREAM = 6 << 20,   /* floats of y, 24 MB, that leave no room in a third-level cache */
     SKEW = 16           /* floats that keep the elements of a patch out of the same cache set */
 };
@@ -44,6 +49,7 @@ typedef struct plan {
     int64_t outputs;          /* of a task */
     int64_t out_tasks, parts; /* tasks of a section: output channels, parts of its blocks */
     int turned;
+    int own;                        /* a task is a section, with a V of its own */
     int64_t v_ld;                   /* from one channel of V to the next */
     int64_t v_step, u_step, m_step; /* from one element of a patch to the next, in floats */
     int64_t v_size, u_size, m_size;
@@ -75,19 +81,21 @@ static plan make_plan(wino w) {
 
     int64_t most = max64(V_FLOATS / (q.elements * w.C) / GEMM_COLS, 1) * GEMM_COLS;
     if (most > BLOCK) most = min64(most / BLOCK * BLOCK, SECTION);
+    q.own = w.C <= FEW && w.O <= FEW && q.w.tiles >= OWN * q.threads;
+    if (q.own) most = OWN;
     q.sections = ceil_div(q.w.tiles, most);
     q.section = round_up(ceil_div(q.w.tiles, q.sections), GEMM_COLS);
     q.sections = ceil_div(q.w.tiles, q.section);
     q.blocks = ceil_div(q.section, BLOCK);
     q.kc = q.blocks > 1 ? w.C : min64(KC, w.C);
     int64_t want = q.threads == 1 ? 1 : 2 * (int64_t)q.threads;
-    q.outputs = ceil_div(w.O, OUTPUTS) * q.blocks < want ? V_LANES : OUTPUTS;
+    q.outputs = ceil_div(w.O, OUTPUTS) * q.blocks < want && !q.own ? V_LANES : OUTPUTS;
     q.out_tasks = ceil_div(w.O, q.outputs);
     q.parts = min64(q.blocks, ceil_div(want, q.out_tasks));
 
     q.turned = q.w.tiles <= V_LANES, q.v_ld = q.turned ? V_LANES : GEMM_COLS;
     q.v_step = w.C * q.v_ld + SKEW, q.u_step = q.kc * OUTPUTS + SKEW, q.m_step = OUTPUTS * BLOCK + SKEW;
-    q.v_size = q.elements * q.v_step * (q.section / GEMM_COLS);
+    q.v_size = q.elements * q.v_step * (q.section / GEMM_COLS) * (q.own ? q.threads : 1);
     q.u_size = q.elements * q.u_step, q.m_size = q.elements * q.m_step;
     q.V = w.p->scratch;
     return q;
@@ -101,6 +109,7 @@ static size_t scratch_of(wino w) {
 typedef struct job {
     const plan *q;
     int64_t t0, tiles; /* the section */
+    float *V;
 } job;
 
 /* ---- V: a task is CHANNELS channels of one panel of tiles ---- */
@@ -113,7 +122,7 @@ static void data_task(void *arg, int64_t index, int worker) {
     (void)worker;
     for (int64_t t = 0; t < tiles; t += V_LANES)
         K(wino_data)(&q->w, c0, min64(CHANNELS, q->w.C - c0), s->t0 + panel * GEMM_COLS + t, min64(V_LANES, tiles - t),
-                     q->V + panel * q->elements * q->v_step + c0 * q->v_ld + t, q->v_ld, q->v_step);
+                     s->V + panel * q->elements * q->v_step + c0 * q->v_ld + t, q->v_ld, q->v_step);
 }
 
 /* ---- products and inverse transform ---- */
@@ -128,18 +137,19 @@ static void multiply_rows(int64_t n, int64_t kc, int64_t cols, const float *A, i
 /* Asks for weights that come next, from channel k on, while element e is multiplied: products leave the memory idle, transforms of
  * weights wait for it. After the last channels the worker's next task probably lies one for each thread further on. */
 static void ask_ahead(const plan *q, int64_t o0, int64_t outputs, int64_t k, int64_t e) {
-    if (q->blocks > 1) return;
+    if (q->blocks > 1 || q->own) return;
     if (k == q->w.C) k = 0, o0 += q->threads * q->outputs, outputs = min64(q->outputs, q->w.O - o0);
     if (outputs > 0) K(wino_ask)(&q->w, o0, outputs, k, min64(q->kc, q->w.C - k), e, q->elements);
 }
 
 /* M (+)= U V for channels k0..k0+kc, `outputs` outputs and the tiles t0..t0+tiles of the section; M[e][panel of
  * tiles][output][tile], or with `turned` M[e][panel of outputs][tile][output]. */
-static void multiply(const plan *q, const float *U, float *M, int64_t o0, int64_t outputs, int64_t k0, int64_t kc, int64_t t0,
+static void multiply(const job *s, const float *U, float *M, int64_t o0, int64_t outputs, int64_t k0, int64_t kc, int64_t t0,
                      int64_t tiles) {
+    const plan *q = s->q;
     for (int64_t e = 0; e < q->elements; e++, U += q->u_step, M += q->m_step) {
         ask_ahead(q, o0, outputs, k0 + kc, e);
-        const float *V = q->V + e * q->v_step + k0 * q->v_ld;
+        const float *V = s->V + e * q->v_step + k0 * q->v_ld;
         for (int64_t o = 0; o < outputs; o += GEMM_COLS) {
             int64_t n = min64(GEMM_COLS, outputs - o);
             if (q->turned)
@@ -182,17 +192,25 @@ static void output_task(void *arg, int64_t index, int worker) {
             K(wino_weight)(&q->w, o0 + o, k0, kc, U + o / GEMM_COLS * GEMM_COLS * kc + o % GEMM_COLS, q->u_step);
         for (int64_t b = b0; b < b1; b++) {
             int64_t t = b * BLOCK, tiles = min64(BLOCK, s->tiles - t);
-            multiply(q, U, M, o0, outputs, k0, kc, t, tiles);
+            multiply(s, U, M, o0, outputs, k0, kc, t, tiles);
             if (k0 + kc == q->w.C) finish(q, M, o0, outputs, s->t0 + t, tiles);
         }
     }
     if (q->w.stream) v_stream_end();
 }
 
+static void section_task(void *arg, int64_t index, int worker) {
+    const plan *q = ((const job *)arg)->q;
+    job s = {q, index * q->section, min64(q->section, q->w.tiles - index * q->section), q->V + worker * (q->v_size / q->threads)};
+    for (int64_t i = 0; i < ceil_div(s.tiles, GEMM_COLS) * ceil_div(q->w.C, CHANNELS); i++) data_task(&s, i, worker);
+    for (int64_t i = 0; i < q->out_tasks * q->parts; i++) output_task(&s, i, worker);
+}
+
 static void convolve(wino w) {
     plan q = make_plan(w);
-    for (int64_t t = 0; t < q.w.tiles; t += q.section) {
-        job s = {&q, t, min64(q.section, q.w.tiles - t)};
+    if (q.own) tn_parallel_for(q.threads, q.sections, section_task, &(job){.q = &q});
+    for (int64_t t = 0; t < q.w.tiles && !q.own; t += q.section) {
+        job s = {&q, t, min64(q.section, q.w.tiles - t), q.V};
         tn_parallel_for(q.threads, ceil_div(s.tiles, GEMM_COLS) * ceil_div(q.w.C, CHANNELS), data_task, &s);
         tn_parallel_for(q.threads, q.out_tasks * q.parts, output_task, &s);
     }
