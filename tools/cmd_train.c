@@ -281,7 +281,7 @@ static int after_step(job *j, const nn_train_step *s, tn_err *err) {
         if (save_words(j, name, err)) return -1;
     }
     if (j->o.validation_prompt && s->step % j->o.validation_steps == 0 && validate(j, s->step, err)) return -1;
-    if (s->step % j->o.checkpointing_steps == 0 || nn_train_finished(j->train) || stop_asked()) return save_checkpoint(j, err);
+    if (s->step % j->o.checkpointing_steps == 0 || nn_train_finished(j->train)) return save_checkpoint(j, err);
     return 0;
 }
 
@@ -299,7 +299,8 @@ static int loop(job *j, tn_err *err) {
         opt_note(&j->o.common, "\nthe loss of the fixed batch no longer moves: ended after step %" PRId64, nn_train_steps_done(j->train));
         return store_run(j, err);
     }
-    return !nn_train_finished(j->train);
+    if (nn_train_finished(j->train)) return 0;
+    return save_checkpoint(j, err) ? -1 : 1;
 }
 
 /* At 512x512 a picture takes its time: half a minute on one core. */

@@ -262,10 +262,11 @@ static int learn(job *j, const char *checkpoint, tn_err *err) {
         snprintf(extra, sizeof extra, "loss %.4f, lr %.3g", mean, s.lr);
         opt_progress_step(&j->progress, s.step, extra);
         bool due = s.step % j->o.checkpointing_steps == 0 && s.step < j->cfg.steps;
-        if ((due || stop_asked()) && nn_tune_save(j->tune, j->fingerprint, checkpoint, err)) return -1;
+        if (due && nn_tune_save(j->tune, j->fingerprint, checkpoint, err)) return -1;
     }
     opt_progress_end(&j->progress);
     if (nn_tune_steps_done(j->tune) >= j->cfg.steps) return 0;
+    if (nn_tune_save(j->tune, j->fingerprint, checkpoint, err)) return -1;
     opt_note(&j->o.common, "\nstopped after step %" PRId64 "; the same command with --resume goes on", nn_tune_steps_done(j->tune));
     return 1;
 }
