@@ -74,7 +74,7 @@ static void refused(test_state *t) {
     };
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         meta_recipe r = {0};
-        tn_err err;
+        tn_err err = {0};
         CHECKF(t, meta_parse_json(c[i].json, "x.png", &r, &err) < 0, "%s: expected an error", c[i].json);
         CHECKF(t, strstr(err.msg, "x.png") && strstr(err.msg, c[i].message), "%s: expected \"%s\", got \"%s\"",
                c[i].json, c[i].message, err.msg);
@@ -85,7 +85,7 @@ static void refused(test_state *t) {
 /* As the web UI and other programs write it. */
 static void foreign(test_state *t) {
     meta_recipe r = {0};
-    tn_err err;
+    tn_err err = {0};
     const char *text =
         "cat, sitting\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 42, Size: 512x768, "
         "Model: \"a, b\", Clip skip: 1";

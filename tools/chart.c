@@ -146,9 +146,9 @@ static void join(text *t, const frame *f, const chart_point *p, int n, int kind)
 static frame frame_of_values(const chart_point *p, int n) {
     frame f = {INFINITY, -INFINITY, INFINITY, -INFINITY, HEIGHT};
     for (int i = 0; i < n; i++) {
-        estimate x = {.value = p[i].x.value, .lo = p[i].x.value, .hi = p[i].x.value}, y = x;
-        y.value = y.lo = y.hi = p[i].y.value;
-        if (p[i].kind != 3) widen(&f.x0, &f.x1, x), widen(&f.y0, &f.y1, y);
+        if (p[i].kind == 3) continue;
+        f.x0 = fmin(f.x0, p[i].x.value), f.x1 = fmax(f.x1, p[i].x.value);
+        f.y0 = fmin(f.y0, p[i].y.value), f.y1 = fmax(f.y1, p[i].y.value);
     }
     if (!(f.x0 <= f.x1)) return frame_of(p, n);
     double dx = (f.x1 - f.x0) * 0.15 + 1e-3, dy = (f.y1 - f.y0) * 0.15 + 1e-3;
@@ -158,7 +158,7 @@ static frame frame_of_values(const chart_point *p, int n) {
 static estimate clipped(estimate e, double lo, double hi) {
     double *end[] = {&e.value, &e.lo, &e.hi};
     for (int i = 0; i < 3; i++) {
-        if (isfinite(*end[i])) *end[i] = *end[i] < lo ? lo : *end[i] > hi ? hi : *end[i];
+        if (isfinite(*end[i])) *end[i] = fmin(fmax(*end[i], lo), hi);
     }
     return e;
 }
