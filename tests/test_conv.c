@@ -28,7 +28,7 @@ static float at(const float *x, int64_t channel, int64_t H, int64_t W, int64_t h
 static float added(const k_conv *p, int64_t i, float s, float y) {
     int64_t image = i / p->Q / p->P; /* and output */
     s = s + ((const float *)p->bias)[image % p->O];
-    s = s + p->shift[image];
+    if (p->shift) s = s + p->shift[image];
     s = s + p->add[i];
     return p->acc ? s + y : s;
 }
@@ -153,6 +153,8 @@ static void check_all(test_state *t, k_conv p) {
     float *dy = numbers(p.batch * p.O * p.P * p.Q), *shift = numbers(p.batch * p.O), *add = numbers(p.batch * p.O * p.P * p.Q);
     p.x = x, p.w = w, p.bias = bias, p.dy = dy, p.shift = shift, p.add = add;
     for (int which = 0; which < 3; which++) check(t, p, which);
+    p.shift = NULL; /* then a 1x1 window may be a matrix product */
+    for (int which = 0; which < 3 && p.KH * p.KW == 1; which++) check(t, p, which);
     free(x), free(w), free(bias), free(dy), free(shift), free(add);
 }
 
@@ -170,6 +172,8 @@ void test_main(test_state *t) {
         {1, 4, 17, 65, 5, 3, 3, 8, 32, 2, 0, 0},      /* stride 2, padding to the right and below */
         {1, 3, 20, 70, 2, 5, 4, 5, 16, 4, 1, 1},      /* stride 4, window as long */
         {2, 300, 3, 11, 17, 1, 1, 3, 11, 1, 0, 0},    /* 1x1 */
+        {1, 50, 16, 17, 37, 1, 1, 16, 17, 1, 0, 0},   /* 1x1, many pixels, adding */
+        {2, 18, 20, 13, 33, 1, 1, 20, 13, 1, 0, 0},   /* the same, two images */
         {1, 9, 6, 12, 5, 1, 1, 3, 6, 2, 0, 0},        /* 1x1, stride 2: phases without taps */
         {1, 2, 12, 10, 3, 7, 7, 12, 10, 1, 3, 3},     /* a large window */
         {1, 3, 6, 4, 2, 3, 3, 10, 18, 1, 3, 8},       /* padding wider than the image */
