@@ -47,6 +47,11 @@ typedef struct wish {
         for (int64_t l = 0; l < (w).lines; l++) v_prefetch_l2(from + (uintptr_t)(l * (w).line)); \
     }
 
+/* The rows of A of the next group; the next block of B; C; what is added to it. */
+typedef struct wishes {
+    wish next_a, next_b, c, added;
+} wishes;
+
 /* What a tile is called with: element (i, k) of A at a[i * row + k * step], a panel of B, where the sums come from (NULL:
  * zero), rows of GEMM_COLS, and where they go, rows of ld. With `lies`, B is read there, in rows that are b_step bytes apart
  * and end b_last bytes on, and packed on the way: under the multiply-adds of one tile packing costs next to nothing. */
@@ -57,9 +62,10 @@ typedef struct tile_job {
     float *pack, *to;
     const char *lies;
     tn_dtype b_type;
+    int more;   /* one of the last two is there, or acc */
     int acc;    /* what is in `to` is added too */
     int stream; /* `to` is C, and C is larger than the caches */
-    wish next_a, next_b, c, added; /* the rows of A of the next group; the next block of B; C; what is added to it */
+    const wishes *ask; /* NULL: for nothing */
     int narrow; /* at most V_LANES columns, of a tile of two vectors: half of the work, and as fast a step */
 } tile_job;
 
@@ -77,31 +83,30 @@ enum { AHEAD = 12 };
         c##i = v_fma(s, b0, c##i); \
         WIDE(d##i = v_fma(s, b1, d##i);) \
     }
+#define ADD_BIAS(i) \
+    c##i = v_add(c##i, bias0); \
+    WIDE(d##i = v_add(d##i, bias1);)
 #define ADD(i, at) \
     c##i = v_add(c##i, v_load(at)); \
     WIDE(d##i = v_add(d##i, v_load((at) + V_LANES));)
-#define FINISH(i) \
-    if (q->bias) { \
-        ADD(i, q->bias) \
-    } \
+#define ADD_MORE(i) \
     if (q->bias_rows) { \
         v16 s = v_set1(q->bias_rows[i]); \
         c##i = v_add(c##i, s); \
         WIDE(d##i = v_add(d##i, s);) \
     } \
     if (q->add) { \
-        ADD(i, q->add + i * q->ld) \
+        ADD(i, q->add + i * ld) \
     } \
     if (q->acc) { \
-        ADD(i, to + i * q->ld) \
-    } \
-    if (q->stream) { \
-        v_stream(to + i * q->ld, c##i); \
-        WIDE(v_stream(to + i * q->ld + V_LANES, d##i);) \
-    } else { \
-        v_store(to + i * q->ld, c##i); \
-        WIDE(if (!q->narrow) v_store(to + i * q->ld + V_LANES, d##i);) \
+        ADD(i, to + i * ld) \
     }
+#define STORE(i) \
+    v_store(to + i * ld, c##i); \
+    WIDE(if (!narrow) v_store(to + i * ld + V_LANES, d##i);)
+#define STREAM_ROW(i) \
+    v_stream(to + i * ld, c##i); \
+    WIDE(v_stream(to + i * ld + V_LANES, d##i);)
 
 #define DEFINE_TILE(h) \
     static void tile_##h(const tile_job *q) { \
@@ -110,7 +115,7 @@ enum { AHEAD = 12 };
         float *pack = q->pack; \
         uintptr_t ahead = (uintptr_t)(AHEAD * q->b_step + q->b_last); \
         float *to = q->to; \
-        int64_t row = q->row, step = q->step, kc = q->kc; \
+        int64_t row = q->row, step = q->step, kc = q->kc, ld = q->ld; \
         int narrow = GEMM_COLS > V_LANES && q->narrow; \
         ROWS_##h(START) \
         for (int64_t k = 0; narrow && k < kc; k++, a += step, b += GEMM_COLS) { \
@@ -127,14 +132,26 @@ enum { AHEAD = 12 };
             ROWS_##h(STEP) \
         } \
         for (int64_t left = narrow || lies ? 0 : kc, i = 0; left > 0; left -= CHUNK, i++) { \
-            ASK(q->next_a, i) ASK(q->c, i) ASK(q->added, i) ASK(q->next_b, i) \
+            if (q->ask) { \
+                ASK(q->ask->next_a, i) ASK(q->ask->c, i) ASK(q->ask->added, i) ASK(q->ask->next_b, i) \
+            } \
             for (int64_t k = min64(left, CHUNK); k > 0; k--, a += step, b += GEMM_COLS) { \
                 v16 b0 = v_load(b); \
                 WIDE(v16 b1 = v_load(b + V_LANES);) \
                 ROWS_##h(STEP) \
             } \
         } \
-        ROWS_##h(FINISH) \
+        v16 bias0 = q->bias ? v_load(q->bias) : v_set1(-0.0f); /* -0 changes no bit of what it is added to */ \
+        WIDE(v16 bias1 = q->bias ? v_load(q->bias + V_LANES) : v_set1(-0.0f);) \
+        ROWS_##h(ADD_BIAS) \
+        if (q->more) { \
+            ROWS_##h(ADD_MORE) \
+        } \
+        if (q->stream) { \
+            ROWS_##h(STREAM_ROW) \
+        } else { \
+            ROWS_##h(STORE) \
+        } \
     }
 
 EACH_HEIGHT(DEFINE_TILE)
@@ -267,12 +284,12 @@ static wish wish_for(uintptr_t at, int64_t rows, int64_t row, int64_t bytes, int
 static void next_part(wish *w) { w->at += (uintptr_t)w->part; }
 
 /* C where a tile will be written, and what is added to it; while the chains rest, where the tile after it rests. */
-static void ask_for_c(const job *w, tile_job *q, const float *T, int64_t at, int64_t rows, int64_t cols, int last) {
+static void ask_for_c(const job *w, wishes *q, const float *T, int64_t at, int64_t rows, int64_t cols, int64_t kc, int last) {
     const gemm *g = w->g;
     int64_t size = (int64_t)sizeof *T, lines = g->turned ? cols : rows, length = g->turned ? rows : cols;
-    if (!last) q->c = wish_for((uintptr_t)(T + TILE), rows, GEMM_COLS * size, GEMM_COLS * size, 1, q->kc);
-    else if (!w->q.stream) q->c = wish_for((uintptr_t)(g->C + at), lines, g->ldc * size, length * size, 1, q->kc);
-    if (last && g->add) q->added = wish_for((uintptr_t)(g->add + at), lines, g->ldc * size, length * size, 1, q->kc);
+    if (!last) q->c = wish_for((uintptr_t)(T + TILE), rows, GEMM_COLS * size, GEMM_COLS * size, 1, kc);
+    else if (!w->q.stream) q->c = wish_for((uintptr_t)(g->C + at), lines, g->ldc * size, length * size, 1, kc);
+    if (last && g->add) q->added = wish_for((uintptr_t)(g->add + at), lines, g->ldc * size, length * size, 1, kc);
 }
 
 /* How many tiles of `panels` panels ask: those that are narrow, or pack, do not. */
@@ -315,9 +332,10 @@ static void run_group(const job *w, task *s, int64_t p0, int64_t p1, int64_t k0,
     if (last && g->bias && g->bias_rows) widen_bias(g, m0, rows, bias_rows);
     int64_t size = (int64_t)dtype_size(g->B.type);
     const char *B = (const char *)g->B.base + (s->b * g->B.step + k0 * g->B.ld + s->n0) * size;
+    wishes ask = {.next_b = s->next_b};
     tile_job q = {.kc = kc, .row = g->A.trans ? 1 : lda, .step = g->A.trans ? lda : 1, .b_step = g->B.ld * size, .b_type = g->B.type,
-                  .b_last = GEMM_COLS * size - 1, .next_b = s->next_b};
-    q.next_a = next_group(w, s, k0, kc, p0 * s->height + rows, p1 - p0 + (p0 > 0 && !g->B.trans));
+                  .b_last = GEMM_COLS * size - 1, .ask = &ask};
+    ask.next_a = next_group(w, s, k0, kc, p0 * s->height + rows, p1 - p0 + (p0 > 0 && !g->B.trans));
     for (int64_t j = 0; j < s->cols; j += GEMM_COLS)
         for (int64_t p = p0; p < p1; p++) {
             int64_t h = min64(s->height, s->rows - p * s->height), m = s->m0 + p * s->height, n = min64(GEMM_COLS, s->cols - j);
@@ -332,13 +350,14 @@ static void run_group(const job *w, task *s, int64_t p0, int64_t p1, int64_t k0,
             q.bias_rows = direct && g->bias && g->bias_rows ? bias_rows + (p - p0) * s->height : NULL;
             q.add = direct && g->add ? g->add + at : NULL;
             q.acc = direct && g->acc, q.stream = direct && w->q.stream;
-            ask_for_c(w, &q, T, g->turned ? s->b * g->c_step + (s->n0 + j) * g->ldc + m : at, h, n, last);
+            q.more = q.bias_rows || q.add || q.acc;
+            ask_for_c(w, &ask, T, g->turned ? s->b * g->c_step + (s->n0 + j) * g->ldc + m : at, h, n, kc, last);
             tile_of_height[h](&q);
-            if (!q.narrow && !q.lies) next_part(&q.next_a), next_part(&q.next_b);
+            if (!q.narrow && !q.lies) next_part(&ask.next_a), next_part(&ask.next_b);
             if (last && !direct) write_tile(g, w->q.stream, s->b, m, s->n0 + j, h, n, T);
             if (g->K > w->q.kc) T += TILE;
         }
-    s->next_b = q.next_b;
+    s->next_b = ask.next_b;
 }
 
 static void run_task(void *arg, int64_t index, int worker) {
