@@ -93,7 +93,7 @@ static plan make_plan(wino w) {
     q.out_tasks = ceil_div(w.O, q.outputs);
     q.parts = min64(q.blocks, ceil_div(want, q.out_tasks));
 
-    q.turned = q.w.tiles <= V_LANES, q.v_ld = q.turned ? V_LANES : GEMM_COLS;
+    q.turned = q.w.tiles <= V_LANES, q.v_ld = q.turned ? q.w.tiles : GEMM_COLS;
     q.v_step = w.C * q.v_ld + SKEW, q.u_step = q.kc * OUTPUTS + SKEW, q.m_step = OUTPUTS * BLOCK + SKEW;
     q.v_size = q.elements * q.v_step * (q.section / GEMM_COLS) * (q.own ? q.threads : 1);
     q.u_size = q.elements * q.u_step, q.m_size = q.elements * q.m_step;
@@ -153,7 +153,7 @@ static void multiply(const job *s, const float *U, float *M, int64_t o0, int64_t
         for (int64_t o = 0; o < outputs; o += GEMM_COLS) {
             int64_t n = min64(GEMM_COLS, outputs - o);
             if (q->turned)
-                multiply_rows(tiles, kc, n, V, V_LANES, U + o * kc, M + o * V_LANES, k0 == 0);
+                multiply_rows(tiles, kc, n, V, q->v_ld, U + o * kc, M + o * V_LANES, k0 == 0);
             for (int64_t t = 0; t < tiles && !q->turned; t += GEMM_COLS)
                 multiply_rows(n, kc, tiles - t, U + o * kc, GEMM_COLS,
                               V + (t0 + t) / GEMM_COLS * q->elements * q->v_step, M + t * OUTPUTS + o * GEMM_COLS, k0 == 0);

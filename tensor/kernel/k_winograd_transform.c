@@ -253,7 +253,8 @@ static inline void load_column(const float *p, int64_t s, int64_t n, v16 d[6]) {
 }
 
 void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles, float *v, int64_t ld, int64_t step) {
-    float r[6 * 6 * E];
+    float r[6 * 6 * E], few[6 * 6 * E];
+    int64_t s = ld < V_LANES ? E : step; /* whole vectors would write over the next channel */
     line l = line_of(w, t, tiles, w->C, w->H, w->W, w->top, w->left);
     l.ahead = (uintptr_t)(PLANES_AHEAD * w->H * w->W) * sizeof *w->x;
     for (int64_t c = c0; c < c0 + n; c++, v += ld) {
@@ -266,9 +267,11 @@ void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles
         }
         for (int64_t j = 0; j < w->patch; j++) {
             v16 d[6];
-            if (w->m == 4) load_column(r + j * E, 6 * E, 6, d), data4(d, v + j * step, 6 * step);
-            else load_column(r + j * E, 4 * E, 4, d), data2(d, v + j * step, 4 * step);
+            float *to = (ld < V_LANES ? few : v) + j * s;
+            if (w->m == 4) load_column(r + j * E, 6 * E, 6, d), data4(d, to, 6 * s);
+            else load_column(r + j * E, 4 * E, 4, d), data2(d, to, 4 * s);
         }
+        for (int64_t e = 0; ld < V_LANES && e < w->patch * w->patch; e++) v_storen(v + e * step, v_load(few + e * E), ld);
     }
 }
 
