@@ -97,7 +97,8 @@ typedef struct line {
     int64_t first[5];  /* vector v has parts first[v] .. first[v+1]-1, and at least one */
     int64_t m, width;
     uintptr_t ahead;   /* bytes from a pixel that is loaded to one that is asked for */
-    int wide;          /* 16 tiles of 4 x 4 beside each other, the most frequent case: part v is vector v, and only lanes at the
+    int whole;         /* part v is vector v */
+    int wide;          /* whole, 16 tiles of 4 x 4 beside each other, the most frequent case: part v is vector v, and only lanes at the
                         * left end may be outside of the image */
 } line;
 
@@ -122,6 +123,7 @@ static line line_of(const wino *w, int64_t t, int64_t tiles, int64_t channels, i
         }
     }
     l.first[m] = n;
+    l.whole = m == 4 && n == 4;
     l.wide = m == 4 && tiles == V_LANES && t % w->cols + tiles <= w->cols && l.part[3].hi[0] == V_LANES;
     return l;
 }
@@ -148,6 +150,24 @@ static inline void load_row4(const line *l, const float *plane, int64_t i, v16 d
     v_deinterleave(a0, a1, &d[0], &d[2]), v_deinterleave(b0, b1, &d[1], &d[3]);
     v_deinterleave(load_pixels(l, plane, 0, i, 1), load_pixels(l, plane, 1, i, 1), &a0, &b0);
     v_deinterleave(load_pixels(l, plane, 2, i, 1), load_pixels(l, plane, 3, i, 1), &a1, &b1);
+    v_deinterleave(a0, a1, &d[4], &drop), v_deinterleave(b0, b1, &d[5], &drop);
+}
+
+static inline v16 load_piece(const line *l, const float *plane, int64_t v, int64_t i, int right) {
+    const piece *q = l->part + v;
+    const float *p = plane + (q->at + i * l->width);
+    if (!right) v_prefetch((uintptr_t)p + l->ahead);
+    return i < q->top || i >= q->bottom ? v_zero() : v_load_span(p + right * 4, q->lo[right], q->hi[right]);
+}
+
+/* load_row4 of a whole line. */
+static inline void load_pieces(const line *l, const float *plane, int64_t i, v16 d[6]) {
+    v16 a0, a1, b0, b1, drop;
+    v_deinterleave(load_piece(l, plane, 0, i, 0), load_piece(l, plane, 1, i, 0), &a0, &b0);
+    v_deinterleave(load_piece(l, plane, 2, i, 0), load_piece(l, plane, 3, i, 0), &a1, &b1);
+    v_deinterleave(a0, a1, &d[0], &d[2]), v_deinterleave(b0, b1, &d[1], &d[3]);
+    v_deinterleave(load_piece(l, plane, 0, i, 1), load_piece(l, plane, 1, i, 1), &a0, &b0);
+    v_deinterleave(load_piece(l, plane, 2, i, 1), load_piece(l, plane, 3, i, 1), &a1, &b1);
     v_deinterleave(a0, a1, &d[4], &drop), v_deinterleave(b0, b1, &d[5], &drop);
 }
 
@@ -262,6 +282,7 @@ void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles
         for (int64_t i = 0; i < w->patch; i++) {
             v16 d[6];
             if (l.wide) load_wide(&l, plane, i, d), data4(d, r + 6 * i * E, E);
+            else if (l.whole) load_pieces(&l, plane, i, d), data4(d, r + 6 * i * E, E);
             else if (w->m == 4) load_row4(&l, plane, i, d), data4(d, r + 6 * i * E, E);
             else load_row2(&l, plane, i, d), data2(d, r + 4 * i * E, E);
         }
@@ -377,6 +398,7 @@ static void finish_rows(int64_t m, const sink *s, const float *r) {
 static void finish_columns(const wino *w, const float *mem, int64_t step, float *r) {
     for (int64_t j = 0; j < w->patch; j++, r += E) {
         v16 y[4];
+        for (int64_t k = 0; k < w->patch; k++) v_prefetch((uintptr_t)(mem + (j + k * w->patch) * step + GEMM_COLS)); /* the next output */
         if (w->m == 4) {
             result4(mem + j * step, 6 * step, y);
             v_store(r, y[0]), v_store(r + 6 * E, y[1]), v_store(r + 12 * E, y[2]), v_store(r + 18 * E, y[3]);
