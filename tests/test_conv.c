@@ -109,7 +109,8 @@ static void chain_doubled(const k_conv *p, int which, float *out) {
 
 /* One of forward, dx, dw on one table; the result, to be freed. */
 static float *run(const tn_kernels *k, k_conv p, int which, const float *before, int64_t n) {
-    float *out = malloc((size_t)n * sizeof *out);
+    void *aligned = NULL; /* only then may results go past the caches */
+    float *out = posix_memalign(&aligned, 64, (size_t)n * sizeof *out) ? NULL : aligned;
     size_t size = (which == 2 ? k->conv_dw_scratch : k->conv_scratch)(&p);
     char *block = malloc(size + 64);
     if (!out || !block) abort();
@@ -184,6 +185,8 @@ void test_main(test_state *t) {
         {2, 37, 7, 11, 4, 3, 3, 7, 11, 1, 1, 1},      /* few outputs */
         {1, 40, 9, 8, 3, 4, 3, 7, 10, 1, 1, 2},       /* the same, adding, an even window, more padding */
         {1, 33, 2, 3, 8, 3, 3, 2, 3, 1, 1, 1},        /* the same with fewer pixels than channels */
+        {1, 704, 1, 1, 1000, 3, 3, 1, 1, 1, 1, 1},    /* dw, adding, larger than the caches */
+        {1, 704, 1, 1, 1000, 3, 3, 1, 1, 1, 1, 1},    /* the same, past them */
     };
     /* doubled: batch, C, H, W, O */
     static const int doubled[][5] = {

@@ -23,6 +23,7 @@ typedef struct conv_operands {
     float *y[CONV_VECS]; /* NULL: chains end in t; else there, rows ldy apart, + bias [rows] where that is given */
     int64_t ldy;
     const float *bias;
+    int stream; /* y goes past the caches: its vectors are aligned, and b[1] is there */
 } conv_operands;
 
 /* t[r][v] (+)= sum over n steps, in order, of a[r lda + step.a] b[v][step.b ...], for `rows` rows of CONV_VECS vectors v.

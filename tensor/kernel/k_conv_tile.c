@@ -22,6 +22,10 @@
         WIDE(if (at1) v_store(y1 + (i) * ldy, bias ? v_add(d##i, s) : d##i);) \
     }
 
+#define STREAM(i) \
+    v_stream(y0 + (i) * ldy, c##i); \
+    WIDE(v_stream(y1 + (i) * ldy, d##i);)
+
 #define DEFINE_TILE(h) \
     static void tile_##h(int64_t n, const conv_operands *from, float *t, int first) { \
         const conv_step *step = from->step; \
@@ -48,7 +52,11 @@
                 ROWS_##h(STEP_NARROW) \
             } \
         } \
-        ROWS_##h(FINISH) \
+        if (from->stream) { \
+            ROWS_##h(STREAM) \
+        } else { \
+            ROWS_##h(FINISH) \
+        } \
     }
 
 EACH_HEIGHT(DEFINE_TILE)

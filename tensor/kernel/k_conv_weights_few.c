@@ -8,13 +8,14 @@
  *   task   some panels of columns x all outputs. The columns are gathered (im2col) and turned once, K values for the O K
  *          multiply-adds of a column; they stay in the second-level cache, and the outputs pass by
  *
- * A tile's lines of dw are asked for while the tile before it is computed. */
+ * A tile's lines of dw are asked for while the tile before it is computed; a dw that is larger than the caches goes past them. */
 #include "tensor/kernel/k_conv.h"
 #include "tensor/parallel.h"
 
 enum {
     WIDTH = CONV_VECS * V_LANES, /* columns of a panel */
     PANELS = 1 << 16,            /* floats of the turned columns: 256 KB of a second-level cache of 1 MB */
+    STREAM = 6 << 20,            /* floats of dw, 24 MB, that find no room in a third-level cache */
     LINE = 64,                   /* bytes that come from memory together */
     LINES = WIDTH * 4 / LINE     /* of a row of a tile */
 };
@@ -23,12 +24,13 @@ typedef struct plan {
     int64_t pixels, columns, panels, tasks, most; /* most: panels of the largest task */
     int64_t run;                                  /* floats of a gathered column */
     int64_t gather_size, cols_size, step_size;    /* of a worker's scratch, in floats */
-    int threads;
+    int stream, threads;
 } plan;
 
 static plan make_plan(const k_conv *p) {
     plan q = {.pixels = p->batch * p->P * p->Q, .columns = p->C * p->KH * p->KW};
     q.panels = ceil_div(q.columns, WIDTH);
+    q.stream = !p->acc && p->O * q.columns > STREAM && q.columns % WIDTH == 0 && (uintptr_t)p->dw % LINE == 0;
     q.threads = tn_threads_for(p->threads < 1 ? 1 : p->threads, 0.02 * (double)q.pixels * (double)p->O * (double)q.columns);
     q.tasks = ceil_div(q.panels, max64(1, PANELS / WIDTH / q.pixels));
     q.tasks = min64(q.panels, round_up(q.tasks, q.threads));
@@ -92,7 +94,7 @@ static void fill_steps(const k_conv *p, const plan *q, conv_step *step) {
             int64_t line = n * CONV_ROWS * LINES / q->pixels;
             step[n].a = (int32_t)(b * p->O * p->P * p->Q + k);
             step[n].b = (int32_t)(n * WIDTH);
-            step[n].ahead = (int32_t)min64(line / LINES * size + line % LINES * LINE, INT32_MAX);
+            step[n].ahead = q->stream ? 0 : (int32_t)min64(line / LINES * size + line % LINES * LINE, INT32_MAX);
         }
 }
 
@@ -128,12 +130,14 @@ static void run_task(void *arg, int64_t index, int worker) {
             int64_t width = min64(WIDTH, q->columns - n * WIDTH);
             conv_operands from = {.step = step, .a = p->dy + o * p->P * p->Q, .lda = p->P * p->Q, .b = {b}};
             from.b[CONV_VECS - 1] = b + (CONV_VECS - 1) * V_LANES;
-            from.ahead = (uintptr_t)(next < p->dw + p->O * q->columns ? next : dw);
+            from.ahead = q->stream ? (uintptr_t)t : (uintptr_t)(next < p->dw + p->O * q->columns ? next : dw);
+            from.stream = q->stream;
             if (width == WIDTH && !p->acc) from.y[0] = dw, from.y[CONV_VECS - 1] = dw + (CONV_VECS - 1) * V_LANES, from.ldy = q->columns;
             K(conv_tile)(h, q->pixels, &from, t, 1);
             if (!from.y[0]) write_tile(p, q, h, width, t, dw);
         }
     }
+    if (q->stream) v_stream_end();
 }
 
 void K(conv_weights_few)(const k_conv *p) {
