@@ -6,7 +6,7 @@
  *   M[e] [outputs, tiles] = U[e] [outputs, channels] x V[e] [channels, tiles]
  *
  * each element of which is a chain of fused multiply-adds over ascending channels, as in k_gemm.c, whose register tile
- * computes it. Weights are transformed as they are needed and never kept: what is mapped from the file stays the only copy.
+ * computes it. Unless they are few, weights are transformed as they are needed: what is mapped from the file stays the only copy.
  *
  *   section  SECTION tiles, or as many as V of all channels fits V_FLOATS, which the third-level cache holds; V is made once,
  *            by all threads
@@ -14,8 +14,8 @@
  *            weights, and owns its outputs
  *   block    BLOCK tiles of a task; M of a block stays in the second-level cache until the inverse transform
  *
- * Where channels are FEW, V of OWN tiles fits the second-level cache beside U and M. Then a task is such a section, all of it:
- * no core reads what another has just written, and none waits for another.
+ * Where channels are few, V of OWN tiles fits the second-level cache beside M, and U of all outputs the third-level one. Then U is
+ * made first, once, and a task is such a section, all of it: no core reads what another has just written, and none waits for another.
  *
  * U is made for all channels where it serves several blocks; where there is one block, for KC channels at a time, which stay in
  * the second-level cache while M rests between them (a float at rest is the float in the register: no bit changes). The next
@@ -35,8 +35,9 @@ enum {
     BLOCK = 64,         /* tiles; M is 0.3 MB */
     KC = 64,            /* U is 0.3 MB; M is loaded and stored once for 64 steps */
     CHANNELS = 16,      /* of V that a task makes */
-    FEW = 64,           /* channels, on both sides */
-    OWN = 32,           /* tiles; V is 0.3 MB */
+    OWN = 32,           /* tiles */
+    OWN_V = 5 << 15,    /* floats of their V, 0.6 MB: 128 channels */
+    KEPT_U = 1 << 20,   /* floats of U, 4 MB */
     STREAM = 6 << 20,   /* floats of y, 24 MB, that leave no room in a third-level cache */
     SKEW = 16           /* floats that keep the elements of a patch out of the same cache set */
 };
@@ -49,12 +50,12 @@ typedef struct plan {
     int64_t outputs;          /* of a task */
     int64_t out_tasks, parts; /* tasks of a section: output channels, parts of its blocks */
     int turned;
-    int own;                        /* a task is a section, with a V of its own */
+    int own;                        /* a task is a section, with a V of its own; U is made before */
     int64_t v_ld;                   /* from one channel of V to the next */
     int64_t v_step, u_step, m_step; /* from one element of a patch to the next, in floats */
-    int64_t v_size, u_size, m_size;
+    int64_t v_size, u_size, m_size, worker_size;
     int threads;
-    float *V;
+    float *V; /* then U, if it is made before, then U and M of each worker */
 } plan;
 
 static wino forward_of(const k_conv *p) {
@@ -81,13 +82,13 @@ static plan make_plan(wino w) {
 
     int64_t most = max64(V_FLOATS / (q.elements * w.C) / GEMM_COLS, 1) * GEMM_COLS;
     if (most > BLOCK) most = min64(most / BLOCK * BLOCK, SECTION);
-    q.own = w.C <= FEW && w.O <= FEW && q.w.tiles >= OWN * q.threads;
+    q.own = q.elements * w.C * w.O <= KEPT_U && q.elements * w.C * OWN <= OWN_V && q.w.tiles >= OWN * q.threads;
     if (q.own) most = OWN;
     q.sections = ceil_div(q.w.tiles, most);
     q.section = round_up(ceil_div(q.w.tiles, q.sections), GEMM_COLS);
     q.sections = ceil_div(q.w.tiles, q.section);
     q.blocks = ceil_div(q.section, BLOCK);
-    q.kc = q.blocks > 1 ? w.C : min64(KC, w.C);
+    q.kc = q.blocks > 1 || q.own ? w.C : min64(KC, w.C);
     int64_t want = q.threads == 1 ? 1 : 2 * (int64_t)q.threads;
     q.outputs = ceil_div(w.O, OUTPUTS) * q.blocks < want && !q.own ? V_LANES : OUTPUTS;
     q.out_tasks = ceil_div(w.O, q.outputs);
@@ -97,13 +98,14 @@ static plan make_plan(wino w) {
     q.v_step = w.C * q.v_ld + SKEW, q.u_step = q.kc * OUTPUTS + SKEW, q.m_step = OUTPUTS * BLOCK + SKEW;
     q.v_size = q.elements * q.v_step * (q.section / GEMM_COLS) * (q.own ? q.threads : 1);
     q.u_size = q.elements * q.u_step, q.m_size = q.elements * q.m_step;
+    q.worker_size = q.own ? q.m_size : q.u_size + q.m_size;
     q.V = w.p->scratch;
     return q;
 }
 
 static size_t scratch_of(wino w) {
     plan q = make_plan(w);
-    return (size_t)(q.v_size + q.threads * (q.u_size + q.m_size)) * sizeof(float);
+    return (size_t)(q.v_size + (q.own ? q.out_tasks * q.u_size : 0) + q.threads * q.worker_size) * sizeof(float);
 }
 
 typedef struct job {
@@ -180,16 +182,21 @@ static void finish(const plan *q, float *M, int64_t o0, int64_t outputs, int64_t
                        M + t / GEMM_COLS * OUTPUTS * GEMM_COLS + t % GEMM_COLS, q->m_step);
 }
 
+/* U of `outputs` outputs and kc channels. */
+static void transform_weights(const plan *q, int64_t o0, int64_t outputs, int64_t k0, int64_t kc, float *U) {
+    for (int64_t o = 0; o < outputs; o += V_LANES)
+        K(wino_weight)(&q->w, o0 + o, k0, kc, U + o / GEMM_COLS * GEMM_COLS * kc + o % GEMM_COLS, q->u_step);
+}
+
 static void output_task(void *arg, int64_t index, int worker) {
     const job *s = arg;
     const plan *q = s->q;
     int64_t o0 = index / q->parts * q->outputs, outputs = min64(q->outputs, q->w.O - o0), part = index % q->parts;
     int64_t b0 = part * q->blocks / q->parts, b1 = (part + 1) * q->blocks / q->parts;
-    float *U = q->V + q->v_size + worker * (q->u_size + q->m_size), *M = U + q->u_size;
+    float *U = q->V + q->v_size + worker * q->worker_size, *M = U + q->u_size;
     for (int64_t k0 = 0; k0 < q->w.C; k0 += q->kc) {
         int64_t kc = min64(q->kc, q->w.C - k0);
-        for (int64_t o = 0; o < outputs; o += V_LANES)
-            K(wino_weight)(&q->w, o0 + o, k0, kc, U + o / GEMM_COLS * GEMM_COLS * kc + o % GEMM_COLS, q->u_step);
+        transform_weights(q, o0, outputs, k0, kc, U);
         for (int64_t b = b0; b < b1; b++) {
             int64_t t = b * BLOCK, tiles = min64(BLOCK, s->tiles - t);
             multiply(s, U, M, o0, outputs, k0, kc, t, tiles);
@@ -199,16 +206,34 @@ static void output_task(void *arg, int64_t index, int worker) {
     if (q->w.stream) v_stream_end();
 }
 
+/* ---- few channels ---- */
+
+static void weight_task(void *arg, int64_t index, int worker) {
+    const plan *q = arg;
+    (void)worker;
+    transform_weights(q, index * OUTPUTS, min64(OUTPUTS, q->w.O - index * OUTPUTS), 0, q->w.C, q->V + q->v_size + index * q->u_size);
+}
+
 static void section_task(void *arg, int64_t index, int worker) {
-    const plan *q = ((const job *)arg)->q;
+    const plan *q = arg;
     job s = {q, index * q->section, min64(q->section, q->w.tiles - index * q->section), q->V + worker * (q->v_size / q->threads)};
+    const float *U = q->V + q->v_size;
+    float *M = q->V + q->v_size + q->out_tasks * q->u_size + worker * q->worker_size;
     for (int64_t i = 0; i < ceil_div(s.tiles, GEMM_COLS) * ceil_div(q->w.C, CHANNELS); i++) data_task(&s, i, worker);
-    for (int64_t i = 0; i < q->out_tasks * q->parts; i++) output_task(&s, i, worker);
+    for (int64_t o = 0; o < q->w.O; o += OUTPUTS, U += q->u_size) {
+        int64_t outputs = min64(OUTPUTS, q->w.O - o);
+        multiply(&s, U, M, o, outputs, 0, q->w.C, 0, s.tiles);
+        finish(q, M, o, outputs, s.t0, s.tiles);
+    }
+    if (q->w.stream) v_stream_end();
 }
 
 static void convolve(wino w) {
     plan q = make_plan(w);
-    if (q.own) tn_parallel_for(q.threads, q.sections, section_task, &(job){.q = &q});
+    if (q.own) {
+        tn_parallel_for(q.threads, q.out_tasks, weight_task, &q);
+        tn_parallel_for(q.threads, q.sections, section_task, &q);
+    }
     for (int64_t t = 0; t < q.w.tiles && !q.own; t += q.section) {
         job s = {&q, t, min64(q.section, q.w.tiles - t), q.V};
         tn_parallel_for(q.threads, ceil_div(s.tiles, GEMM_COLS) * ceil_div(q.w.C, CHANNELS), data_task, &s);
