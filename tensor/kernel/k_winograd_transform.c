@@ -223,6 +223,7 @@ static inline void store_pixels(const sink *s, int64_t v, int64_t i, v16 pixels)
         int64_t at = q->at + i * l->width;
         v16 x = v_add(pixels, s->bias);
         if (i >= q->bottom) continue;
+        v_prefetch((uintptr_t)(s->y + at) + l->ahead);
         if (s->shift) x = v_add(x, v_set1(s->shift[q->image * s->outputs]));
         if (s->add) x = v_add(x, v_load_span(s->add + at, q->lo[0], q->hi[0]));
         if (s->old) x = v_add(x, v_load_span(s->old + at, q->lo[0], q->hi[0]));
@@ -412,6 +413,7 @@ static void finish_columns(const wino *w, const float *mem, int64_t step, float 
 void K(wino_result)(const wino *w, int64_t o0, int64_t n, int64_t t, int64_t tiles, const float *mem, int64_t step) {
     float r[4 * 6 * E];
     line l = line_of(w, t, tiles, w->O, w->P, w->Q, 0, 0);
+    l.ahead = (uintptr_t)(PLANES_AHEAD * w->P * w->Q) * sizeof *w->y;
     for (int64_t o = o0; o < o0 + n; o++, mem += GEMM_COLS) {
         finish_columns(w, mem, step, r);
         sink s = sink_of(w, &l, o);
