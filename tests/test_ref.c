@@ -203,10 +203,11 @@ static void test_moving(test_state *t) {
     ref_upsample_nearest(COUNT, y, 1, 5, 1, 3, 1); /* floor(i 5/3) = 0 1 3 */
     EXPECT(t, "upsample down to 3", y, 1, 2, 4);
     const ref_conv_shape s = {1, 1, 4, 6, 2, 3, 3, 4, 6, 1, 1, 1};
-    double large[24], z[48], v[48];
+    double large[24], w[18], z[48], v[48];
+    for (int i = 0; i < 18; i++) w[i] = i - 7;
     ref_upsample_nearest(COUNT, large, 1, 2, 3, 4, 6);
-    ref_conv2d(&s, large, COUNT + 2, COUNT, z);
-    ref_upsample_conv2d(&s, COUNT, COUNT + 2, COUNT, v);
+    ref_conv2d(&s, large, w, COUNT, z);
+    ref_upsample_conv2d(&s, COUNT, w, COUNT, v);
     expect(t, "upsample_conv2d", v, z, 48);
     ref_avg_pool2d(COUNT, y, 1, 2, 5, 2, 2); /* the fifth column is left over */
     EXPECT(t, "avg_pool2d", y, 4, 6);

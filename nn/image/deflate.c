@@ -25,10 +25,12 @@ enum {
     END_OF_BLOCK = 256
 };
 
-/* A Huffman code ready to write: bits are reversed, since DEFLATE puts codes in from their high bit. */
+/* A Huffman code ready to write: bits are reversed, since DEFLATE puts codes in from their high bit. Both arrays are of one type: with
+ * bytes for lengths, gcc 12 for AArch64 finds bits[i] by way of length[i], forgets on the way that a code is written to, and leaves
+ * out calls of assign_codes. */
 typedef struct code {
     uint16_t bits[LITLEN_CODES + 2];
-    uint8_t length[LITLEN_CODES + 2];
+    uint16_t length[LITLEN_CODES + 2];
 } code;
 
 /* Bits enter at the low end; whole bytes leave. The buffer is as long as the worst case, so writing cannot fail. */
@@ -150,7 +152,7 @@ static void fit_to_limit(unsigned limit, unsigned *count) {
 
 /* Code lengths for n symbols, at most `limit` bits. At least two symbols get a code, so that it is always complete:
  * strict decoders refuse others. */
-static void code_lengths(const uint32_t *freq, unsigned n, unsigned limit, uint8_t *length) {
+static void code_lengths(const uint32_t *freq, unsigned n, unsigned limit, uint16_t *length) {
     leaf leaves[LITLEN_CODES];
     unsigned used = 0, count[MAX_BITS + 1];
     for (unsigned i = 0; i < n; i++) used += freq[i] != 0;
@@ -167,10 +169,10 @@ static void code_lengths(const uint32_t *freq, unsigned n, unsigned limit, uint8
     qsort(leaves, used, sizeof *leaves, by_freq);
     tree_depths(leaves, used, limit, count);
     fit_to_limit(limit, count);
-    memset(length, 0, n);
+    memset(length, 0, n * sizeof *length);
     unsigned i = 0;
     for (unsigned b = limit; b > 0; b--) { /* the rarest get the longest codes */
-        for (unsigned k = 0; k < count[b]; k++) length[leaves[i++].symbol] = (uint8_t)b;
+        for (unsigned k = 0; k < count[b]; k++) length[leaves[i++].symbol] = (uint16_t)b;
     }
 }
 
@@ -188,12 +190,9 @@ static void assign_codes(code *c, unsigned n) {
 }
 
 static void fixed_codes(code *litlen, code *dist) { /* RFC 1951 3.2.6 */
-    memset(litlen->length, 8, 144);
-    memset(litlen->length + 144, 9, 112);
-    memset(litlen->length + 256, 7, 24);
-    memset(litlen->length + 280, 8, 8);
+    for (unsigned i = 0; i < LITLEN_CODES + 2; i++) litlen->length[i] = i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8;
     assign_codes(litlen, LITLEN_CODES + 2);
-    memset(dist->length, 5, DIST_CODES);
+    for (unsigned i = 0; i < DIST_CODES; i++) dist->length[i] = 5;
     assign_codes(dist, DIST_CODES);
 }
 
@@ -216,7 +215,7 @@ static void add_run(block_header *h, unsigned symbol, unsigned extra) {
 }
 
 /* Runs of zeros as 17 (3..10) and 18 (11..138), repeats of another length as 16 (3..6). */
-static void run_lengths(block_header *h, const uint8_t *lengths, unsigned n) {
+static void run_lengths(block_header *h, const uint16_t *lengths, unsigned n) {
     h->n = 0;
     for (unsigned i = 0; i < n;) {
         unsigned value = lengths[i], run = 1;
@@ -238,13 +237,13 @@ static void run_lengths(block_header *h, const uint8_t *lengths, unsigned n) {
 }
 
 static void make_header(block_header *h, const code *litlen, const code *dist) {
-    uint8_t lengths[LITLEN_CODES + DIST_CODES];
+    uint16_t lengths[LITLEN_CODES + DIST_CODES];
     uint32_t freq[LENLEN_CODES] = {0};
     h->n_litlen = LITLEN_CODES, h->n_dist = DIST_CODES, h->n_lenlen = LENLEN_CODES;
     while (h->n_litlen > 257 && !litlen->length[h->n_litlen - 1]) h->n_litlen--;
     while (h->n_dist > 1 && !dist->length[h->n_dist - 1]) h->n_dist--;
-    memcpy(lengths, litlen->length, h->n_litlen);
-    memcpy(lengths + h->n_litlen, dist->length, h->n_dist);
+    memcpy(lengths, litlen->length, h->n_litlen * sizeof *lengths);
+    memcpy(lengths + h->n_litlen, dist->length, h->n_dist * sizeof *lengths);
     run_lengths(h, lengths, h->n_litlen + h->n_dist);
     for (unsigned i = 0; i < h->n; i++) freq[h->symbol[i]]++;
     code_lengths(freq, LENLEN_CODES, 7, h->lenlen.length);
