@@ -98,7 +98,7 @@ typedef struct line {
     int64_t m, width;
     uintptr_t ahead;   /* bytes from a pixel that is loaded to one that is asked for */
     int whole;         /* part v is vector v */
-    int wide;          /* whole, 16 tiles of 4 x 4 beside each other, the most frequent case: part v is vector v, and only lanes at the
+    int wide;          /* whole, 16 tiles of 4 x 4 beside each other, the most frequent case: only lanes at the
                         * left end may be outside of the image */
 } line;
 
@@ -141,18 +141,7 @@ static inline v16 load_pixels(const line *l, const float *plane, int64_t v, int6
     return x;
 }
 
-/* Row i of the patches, column by column: their first m columns, then the two others, which are the first two of the tile to
- * the right. Both are read from the image with stride m. */
-static inline void load_row4(const line *l, const float *plane, int64_t i, v16 d[6]) {
-    v16 a0, a1, b0, b1, drop;
-    v_deinterleave(load_pixels(l, plane, 0, i, 0), load_pixels(l, plane, 1, i, 0), &a0, &b0);
-    v_deinterleave(load_pixels(l, plane, 2, i, 0), load_pixels(l, plane, 3, i, 0), &a1, &b1);
-    v_deinterleave(a0, a1, &d[0], &d[2]), v_deinterleave(b0, b1, &d[1], &d[3]);
-    v_deinterleave(load_pixels(l, plane, 0, i, 1), load_pixels(l, plane, 1, i, 1), &a0, &b0);
-    v_deinterleave(load_pixels(l, plane, 2, i, 1), load_pixels(l, plane, 3, i, 1), &a1, &b1);
-    v_deinterleave(a0, a1, &d[4], &drop), v_deinterleave(b0, b1, &d[5], &drop);
-}
-
+/* load_pixels of a whole line. */
 static inline v16 load_piece(const line *l, const float *plane, int64_t v, int64_t i, int right) {
     const piece *q = l->part + v;
     const float *p = plane + (q->at + i * l->width);
@@ -160,15 +149,16 @@ static inline v16 load_piece(const line *l, const float *plane, int64_t v, int64
     return i < q->top || i >= q->bottom ? v_zero() : v_load_span(p + right * 4, q->lo[right], q->hi[right]);
 }
 
-/* load_row4 of a whole line. */
-static inline void load_pieces(const line *l, const float *plane, int64_t i, v16 d[6]) {
+/* Row i of the patches, column by column: their first m columns, then the two others, which are the first two of the tile to
+ * the right. Both are read from the image with stride m. `whole` is that of the line, as a constant. */
+static inline void load_row4(const line *l, const float *plane, int64_t i, int whole, v16 d[6]) {
     v16 a0, a1, b0, b1, drop;
-    v_deinterleave(load_piece(l, plane, 0, i, 0), load_piece(l, plane, 1, i, 0), &a0, &b0);
-    v_deinterleave(load_piece(l, plane, 2, i, 0), load_piece(l, plane, 3, i, 0), &a1, &b1);
+#define LOAD(v, right) (whole ? load_piece(l, plane, v, i, right) : load_pixels(l, plane, v, i, right))
+    v_deinterleave(LOAD(0, 0), LOAD(1, 0), &a0, &b0), v_deinterleave(LOAD(2, 0), LOAD(3, 0), &a1, &b1);
     v_deinterleave(a0, a1, &d[0], &d[2]), v_deinterleave(b0, b1, &d[1], &d[3]);
-    v_deinterleave(load_piece(l, plane, 0, i, 1), load_piece(l, plane, 1, i, 1), &a0, &b0);
-    v_deinterleave(load_piece(l, plane, 2, i, 1), load_piece(l, plane, 3, i, 1), &a1, &b1);
+    v_deinterleave(LOAD(0, 1), LOAD(1, 1), &a0, &b0), v_deinterleave(LOAD(2, 1), LOAD(3, 1), &a1, &b1);
     v_deinterleave(a0, a1, &d[4], &drop), v_deinterleave(b0, b1, &d[5], &drop);
+#undef LOAD
 }
 
 /* load_row4 of a wide line: columns of the tiles to the right are these tiles' own, moved by a lane. */
@@ -283,8 +273,8 @@ void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles
         for (int64_t i = 0; i < w->patch; i++) {
             v16 d[6];
             if (l.wide) load_wide(&l, plane, i, d), data4(d, r + 6 * i * E, E);
-            else if (l.whole) load_pieces(&l, plane, i, d), data4(d, r + 6 * i * E, E);
-            else if (w->m == 4) load_row4(&l, plane, i, d), data4(d, r + 6 * i * E, E);
+            else if (l.whole) load_row4(&l, plane, i, 1, d), data4(d, r + 6 * i * E, E);
+            else if (w->m == 4) load_row4(&l, plane, i, 0, d), data4(d, r + 6 * i * E, E);
             else load_row2(&l, plane, i, d), data2(d, r + 4 * i * E, E);
         }
         for (int64_t j = 0; j < w->patch; j++) {
