@@ -137,10 +137,10 @@ static void multiply_rows(int64_t n, int64_t kc, int64_t cols, const float *A, i
 }
 
 /* Asks for weights that come next, from channel k on, while element e is multiplied: products leave the memory idle, transforms of
- * weights wait for it. After the last channels the worker's next task probably lies one for each thread further on. */
+ * weights wait for it. After the last channels a worker goes on with the next outputs. */
 static void ask_ahead(const plan *q, int64_t o0, int64_t outputs, int64_t k, int64_t e) {
     if (q->blocks > 1 || q->own) return;
-    if (k == q->w.C) k = 0, o0 += q->threads * q->outputs, outputs = min64(q->outputs, q->w.O - o0);
+    if (k == q->w.C) k = 0, o0 += q->outputs, outputs = min64(q->outputs, q->w.O - o0);
     if (outputs > 0) K(wino_ask)(&q->w, o0, outputs, k, min64(q->kc, q->w.C - k), e, q->elements);
 }
 
