@@ -192,7 +192,7 @@ static int measure(bench *b, const bench_shape *s, bench_way way, tn_conv_form f
 static int measure_shape(bench *b, const bench_shape *s, tn_err *err) {
     for (int way = 0; way < BENCH_WAYS; way++) {
         if (!bench_way_applies(s, (bench_way)way)) continue;
-        bool both = s->kind == BENCH_CONV && way != BENCH_DW && s->d[5] == 3 && s->d[6] == 1 && b->c->conv == TN_CONV_AUTO;
+        bool both = s->kind == BENCH_CONV && s->d[5] == 3 && s->d[6] == 1 && b->c->conv == TN_CONV_AUTO;
         if (measure(b, s, (bench_way)way, both ? TN_CONV_DIRECT : b->c->conv, err)) return -1;
         if (both && measure(b, s, (bench_way)way, TN_CONV_WINOGRAD, err)) return -1;
     }

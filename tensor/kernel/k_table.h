@@ -16,6 +16,8 @@
     X(void, winograd, (const k_conv *p)) \
     X(void, winograd_dx, (const k_conv *p)) \
     X(size_t, winograd_scratch, (const k_conv *p)) \
+    X(void, winograd_dw, (const k_conv *p)) \
+    X(size_t, winograd_dw_scratch, (const k_conv *p)) \
     X(void, attention, (const k_attention *p)) \
     X(void, attention_backward, (const k_attention *p)) \
     X(size_t, attention_scratch, (const k_attention *p)) \

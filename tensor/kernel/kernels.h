@@ -134,6 +134,8 @@ typedef struct tn_kernels {
     void (*winograd)(const k_conv *p);
     void (*winograd_dx)(const k_conv *p);
     size_t (*winograd_scratch)(const k_conv *p); /* the larger of the two */
+    void (*winograd_dw)(const k_conv *p);        /* dw alone, always in tiles of 4 */
+    size_t (*winograd_dw_scratch)(const k_conv *p);
 
     /* k_attention.c, k_attention_backward.c */
     void (*attention)(const k_attention *p);

@@ -143,7 +143,7 @@ def kernels():
                                    if k[0] != 'dw' and 'onednn-direct' in r and not k[1].startswith('toy')], 'conv-direct')
     wins = [(max(r['ours'], r.get('ours-winograd', 0)) / r['onednn-winograd'], named(*k)) for k, r in conv.items() if r.get('onednn-winograd', 0) > r.get('onednn-direct', 0)]
     ratios['conv-winograd'] = worst(wins, 'conv-winograd')
-    ratios['conv-wgrad'] = worst([(r['ours'] / r['onednn-direct'], named(*k)) for k, r in conv.items() if k[0] == 'dw' and 'onednn-direct' in r], 'conv-wgrad')
+    ratios['conv-wgrad'] = worst([(r.get('ours-direct', r['ours']) / r['onednn-direct'], named(*k)) for k, r in conv.items() if k[0] == 'dw' and 'onednn-direct' in r], 'conv-wgrad')
 
 
 def attention():

@@ -256,7 +256,7 @@ static void race_convolutions(tn_ctx *c, dnnl_engine_t engine, dnnl_stream_t str
         bench_kernel ours, ours_direct, ours_winograd;
         convolution direct, nchw, winograd;
         int n = 0;
-        bool forms = ways[i].way != BENCH_DW && d[5] == 3 && d[6] == 1;
+        bool forms = d[5] == 3 && d[6] == 1;
         bench_kernel_open(&ours, c, s, ways[i].way), ours_direct = ours_winograd = ours;
         e[n].name = "ours", e[n].run = run_ours, e[n++].arg = &ours;
         if (forms) e[n].name = "ours-direct", e[n].run = run_direct, e[n++].arg = &ours_direct;

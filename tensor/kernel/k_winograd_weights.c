@@ -1,0 +1,248 @@
+/* The gradient of 3x3 weights, stride 1, by Winograd's transforms for tiles of 4 x 4 (k_winograd_points.h). For each of the 36
+ * elements e of a patch there is one matrix product over the tiles of all images:
+ *
+ *   M[e] [outputs, channels] = D[e] [outputs, tiles] x V[e] [tiles, channels]
+ *
+ * each element of which is a chain of fused multiply-adds over ascending tiles, computed by the register tile of k_gemm.c. D are
+ * the spread tiles of dy, V the transformed patches of x; both lie in panels of GEMM_COLS channels, so that lanes are channels
+ * everywhere: images are turned a row of tiles at a time, and the transforms see whole vectors whatever the size of an image.
+ *
+ *   section  rows of tiles of which D and V are at most FLOATS, all of them as a rule; D and V are made first, by all threads
+ *   task     up to GROUP panels of outputs x GROUP panels of channels, all elements of a patch, which it turns into dw
+ *   block    TILES tiles of one element: what is read again and again stays in the second-level cache
+ *
+ * M of a task rests in the worker's scratch between blocks; of several sections, that of all tasks rests in memory (a float at rest
+ * is the float in the register: no bit changes). */
+#include "tensor/kernel/k_gemm.h"
+#include "tensor/kernel/k_table.h"
+#include "tensor/kernel/k_winograd_points.h"
+#include "tensor/parallel.h"
+
+enum {
+    TILE = 4,
+    PATCH = TILE + 2,
+    ELEMENTS = PATCH * PATCH,
+    E = V_LANES,        /* from one vector to the next in small buffers */
+    FLOATS = 16 << 20,  /* 64 MB */
+    GROUP = 1,          /* M is 0.6 MB */
+    TILES = 256,        /* of a panel 32 KB */
+    STREAM = 6 << 20,   /* floats of dw, 24 MB, that leave no room in a third-level cache */
+    AHEAD = 2,          /* channels of M that are asked for */
+    SKEW = 16           /* floats that keep the elements of a patch out of the same cache set */
+};
+
+typedef struct plan {
+    const k_conv *p;
+    int64_t rows, cols;          /* tiles of an image */
+    int64_t section, sections;   /* rows of tiles, of all images together */
+    int64_t x_panels, dy_panels; /* of GEMM_COLS channels or outputs */
+    int64_t step;                /* from one element of a patch to the next, in D and V */
+    int64_t c_tasks, o_tasks, m_step, m_size;
+    int64_t row_size;            /* floats of the rows that a worker turns */
+    int stream;              /* dw goes past the caches: it is larger than they are */
+    int64_t v_size, resting; /* tasks whose M rests; of one section, those of the workers */
+    int threads;
+} plan;
+
+static plan make_plan(const k_conv *p) {
+    plan q = {.p = p, .rows = ceil_div(p->P, TILE), .cols = ceil_div(p->Q, TILE)};
+    q.x_panels = ceil_div(p->C, GEMM_COLS), q.dy_panels = ceil_div(p->O, GEMM_COLS);
+    int64_t rows = p->batch * q.rows, panels = q.x_panels + q.dy_panels;
+    q.threads = tn_threads_for(p->threads < 1 ? 1 : p->threads, 0.02 * ELEMENTS * (double)(rows * q.cols) * (double)p->C * (double)p->O);
+    q.section = max64(1, FLOATS / (panels * ELEMENTS * q.cols * GEMM_COLS));
+    q.sections = ceil_div(rows, q.section), q.section = ceil_div(rows, q.sections);
+    q.step = q.section * q.cols * GEMM_COLS + SKEW, q.v_size = panels * ELEMENTS * q.step;
+
+    q.c_tasks = ceil_div(q.x_panels, GROUP), q.o_tasks = ceil_div(q.dy_panels, GROUP);
+    if (q.c_tasks * q.o_tasks < 2 * q.threads) q.o_tasks = q.dy_panels;
+    if (q.c_tasks * q.o_tasks < 2 * q.threads) q.c_tasks = q.x_panels;
+    q.m_step = ceil_div(q.x_panels, q.c_tasks) * ceil_div(q.dy_panels, q.o_tasks) * GEMM_COLS * GEMM_COLS + SKEW;
+    q.m_size = ELEMENTS * q.m_step;
+    q.resting = q.sections > 1 ? q.c_tasks * q.o_tasks : q.threads;
+    q.stream = !p->acc && p->O * p->C * 9 > STREAM && p->C % V_LANES == 0 && (uintptr_t)p->dw % 64 == 0;
+    q.row_size = PATCH * (q.cols * TILE + 2) * E;
+    return q;
+}
+
+size_t K(winograd_dw_scratch)(const k_conv *p) {
+    plan q = make_plan(p);
+    return (size_t)(q.v_size + q.resting * q.m_size + q.threads * q.row_size) * sizeof(float);
+}
+
+/* Element e of panel i of V and, behind it, of D. */
+static float *element(const plan *q, int64_t i, int64_t e) { return (float *)q->p->scratch + (i * ELEMENTS + e) * q->step; }
+
+/* ---- D and V: a task is a row of tiles of one panel ---- */
+
+typedef struct job {
+    const plan *q;
+    int64_t row, rows; /* of the section */
+} job;
+
+/* Rows y0..y0+rows and columns x0..x0+width, x0 <= 0, of n <= 16 planes of H x W pixels, as [row][column][16]; 0 outside of the
+ * image. Lanes without a plane repeat the last. */
+static void turn_planes(const float *plane, int64_t n, int64_t H, int64_t W, int64_t y0, int64_t rows, int64_t x0, int64_t width,
+                        float *out) {
+    for (int64_t y = y0; y < y0 + rows; y++, out += width * E) {
+        int64_t end = y < 0 || y >= H ? x0 : min64(W, x0 + width);
+        for (int64_t x = x0; x < width + x0; x++)
+            if (x < 0 || x >= end) v_store(out + (x - x0) * E, v_zero());
+        for (int64_t x = 0; x < end; x += V_LANES) {
+            const float *from = plane + y * W + x;
+            float *to = out + (x - x0) * E;
+            int64_t len = min64(V_LANES, end - x);
+            v16 r[16];
+#define LOAD_EDGE(i) r[i] = v_loadn(from + min64(i, n - 1) * H * W, len);
+#define STORE_PIXEL(i) if (i < len) v_store(to + i * E, r[i]);
+            if (n == V_LANES && len == V_LANES) {
+                v_load_rows(r, from, TN_F32, 0, H * W);
+            } else {
+                V_SIXTEEN(LOAD_EDGE)
+            }
+            v_transpose(r);
+            V_SIXTEEN(STORE_PIXEL)
+        }
+    }
+}
+
+/* The transformed patch of the 6 x 6 pixels at d: element e at v + e step. */
+static void transform_patch(const float *d, int64_t pitch, float *v, int64_t step) {
+    float r[ELEMENTS * E];
+    for (int64_t j = 0; j < PATCH; j++, d += E) {
+        v16 column[6] = {v_load(d), v_load(d + pitch), v_load(d + 2 * pitch), v_load(d + 3 * pitch), v_load(d + 4 * pitch), v_load(d + 5 * pitch)};
+        data4(column, r + j * E, PATCH * E);
+    }
+    for (int64_t i = 0; i < PATCH; i++) {
+        const float *from = r + i * PATCH * E;
+        v16 row[6] = {v_load(from), v_load(from + E), v_load(from + 2 * E), v_load(from + 3 * E), v_load(from + 4 * E), v_load(from + 5 * E)};
+        data4(row, v + i * PATCH * step, step);
+    }
+}
+
+/* The spread tile of the 4 x 4 pixels at dy. */
+static void spread_tile(const float *dy, int64_t pitch, float *v, int64_t step) {
+    float r[PATCH * TILE * E];
+    for (int64_t j = 0; j < TILE; j++, dy += E)
+        spread4(v_load(dy), v_load(dy + pitch), v_load(dy + 2 * pitch), v_load(dy + 3 * pitch), r + j * E, TILE * E);
+    for (int64_t i = 0; i < PATCH; i++) {
+        const float *from = r + i * TILE * E;
+        spread4(v_load(from), v_load(from + E), v_load(from + 2 * E), v_load(from + 3 * E), v + i * PATCH * step, step);
+    }
+}
+
+static void transform_task(void *arg, int64_t index, int worker) {
+    const job *s = arg;
+    const plan *q = s->q;
+    const k_conv *p = q->p;
+    int64_t i = index / s->rows, row = index % s->rows, b = (s->row + row) / q->rows, y = (s->row + row) % q->rows * TILE;
+    int is_x = i < q->x_panels;
+    int64_t channels = is_x ? p->C : p->O, H = is_x ? p->H : p->P, W = is_x ? p->W : p->Q, width = q->cols * TILE + (is_x ? 2 : 0);
+    float *T = (float *)p->scratch + q->v_size + q->resting * q->m_size + worker * q->row_size;
+    for (int64_t l = 0; l < GEMM_COLS; l += V_LANES) {
+        int64_t c = (is_x ? i : i - q->x_panels) * GEMM_COLS + l, n = min64(V_LANES, channels - c);
+        if (n <= 0) break;
+        const float *plane = (is_x ? p->x : p->dy) + (b * channels + c) * H * W;
+        if (is_x) turn_planes(plane, n, H, W, y - p->top, PATCH, -p->left, width, T);
+        else turn_planes(plane, n, H, W, y, TILE, 0, width, T);
+        float *v = element(q, i, 0) + row * q->cols * GEMM_COLS + l;
+        for (int64_t t = 0; t < q->cols; t++)
+            (is_x ? transform_patch : spread_tile)(T + t * TILE * E, width * E, v + t * GEMM_COLS, q->step);
+    }
+}
+
+/* ---- products and dw ---- */
+
+/* Panels of outputs and channels of a task. */
+typedef struct range {
+    int64_t o, o1, c, c1;
+} range;
+
+/* M[e][panel of outputs][channel][GEMM_COLS] (+)= V D over the tiles of the section. */
+static void multiply(const job *s, range a, float *M) {
+    const plan *q = s->q;
+    int64_t tiles = s->rows * q->cols, channels = (a.c1 - a.c) * GEMM_COLS;
+    for (int64_t e = 0; e < ELEMENTS; e++, M += q->m_step)
+        for (int64_t k = 0; k < tiles; k += TILES)
+            for (int64_t o = a.o; o < a.o1; o++)
+                for (int64_t c = a.c; c < a.c1; c++) {
+                    const float *V = element(q, c, e) + k * GEMM_COLS, *D = element(q, q->x_panels + o, e) + k * GEMM_COLS;
+                    float *m = M + ((o - a.o) * channels + (c - a.c) * GEMM_COLS) * GEMM_COLS;
+                    int64_t n = min64(GEMM_COLS, q->p->C - c * GEMM_COLS), height = ceil_div(n, ceil_div(n, GEMM_ROWS));
+                    for (int64_t r = 0; r < n; r += height)
+                        K(gemm_tile)(min64(height, n - r), min64(TILES, tiles - k), min64(GEMM_COLS, q->p->O - o * GEMM_COLS), V + r,
+                                     GEMM_COLS, D, m + r * GEMM_COLS, s->row == 0 && k == 0);
+                }
+}
+
+/* The taps of one channel and 16 outputs, a vector each, from element e at m + e step. */
+static void make_taps(const float *m, int64_t step, float *taps) {
+    v16 r[3][6], g[3];
+    for (int64_t j = 0; j < PATCH; j++, m += step) {
+        v16 column[6];
+        for (int64_t i = 0; i < PATCH; i++) {
+            column[i] = v_load(m + i * PATCH * step);
+            v_prefetch((uintptr_t)(m + i * PATCH * step + AHEAD * GEMM_COLS));
+        }
+        taps4(column, g), r[0][j] = g[0], r[1][j] = g[1], r[2][j] = g[2];
+    }
+    for (int64_t i = 0; i < 3; i++, taps += 3 * E) taps4(r[i], g), v_store(taps, g[0]), v_store(taps + E, g[1]), v_store(taps + 2 * E, g[2]);
+}
+
+/* dw (+)= 16 values of each of n <= 16 outputs, of which len are there, from a vector of outputs for each value. */
+static inline void write_lines(const k_conv *p, int64_t n, int64_t len, const float *value, float *dw, int stream) {
+    v16 r[16];
+    int64_t row = p->C * 9;
+#define LOAD(i) r[i] = v_load(value + i * E);
+#define STREAM(i) v_stream(dw + i * row, r[i]);
+#define STORE(i) v_store(dw + i * row, r[i]);
+    V_SIXTEEN(LOAD)
+    v_transpose(r);
+    if (n == V_LANES && len == V_LANES && stream) {
+        V_SIXTEEN(STREAM)
+    } else if (n == V_LANES && len == V_LANES && !p->acc) {
+        V_SIXTEEN(STORE)
+    } else {
+        for (int64_t l = 0; l < n; l++, dw += row) v_storen(dw, p->acc ? v_add(r[l], v_loadn(dw, len)) : r[l], len);
+    }
+}
+
+/* dw of outputs o..o+n, n <= 16, and channels c..c+channels, from element e of channel c at m + e step. Of one output the taps
+ * of 16 channels are nine lines. M has 16 rows more than channels at most. */
+static void write_dw(const plan *q, int64_t o, int64_t n, int64_t c, int64_t channels, const float *m) {
+    const k_conv *p = q->p;
+    float taps[9 * V_LANES * E];
+    for (int64_t c1 = c + channels; c < c1; c += V_LANES) {
+        int64_t run = 9 * min64(V_LANES, c1 - c);
+        for (int64_t i = 0; i < V_LANES; i++, m += GEMM_COLS) make_taps(m, q->m_step, taps + 9 * i * E);
+        for (int64_t z = 0; z < run; z += V_LANES)
+            write_lines(p, n, min64(V_LANES, run - z), taps + z * E, p->dw + (o * p->C + c) * 9 + z, q->stream);
+    }
+}
+
+static void product_task(void *arg, int64_t index, int worker) {
+    const job *s = arg;
+    const plan *q = s->q;
+    const k_conv *p = q->p;
+    int64_t ot = index / q->c_tasks, ct = index % q->c_tasks;
+    range a = {cut(q->dy_panels, ot, q->o_tasks), cut(q->dy_panels, ot + 1, q->o_tasks), cut(q->x_panels, ct, q->c_tasks),
+               cut(q->x_panels, ct + 1, q->c_tasks)};
+    float *M = (float *)p->scratch + q->v_size + (q->sections > 1 ? index : worker) * q->m_size;
+    multiply(s, a, M);
+    if (s->row + s->rows < p->batch * q->rows) return;
+    int64_t c0 = a.c * GEMM_COLS, o1 = min64(p->O, a.o1 * GEMM_COLS), channels = (a.c1 - a.c) * GEMM_COLS;
+    for (int64_t o = a.o * GEMM_COLS; o < o1; o += V_LANES) {
+        int64_t from = o - a.o * GEMM_COLS;
+        write_dw(q, o, min64(V_LANES, o1 - o), c0, min64(channels, p->C - c0), M + from / GEMM_COLS * channels * GEMM_COLS + from % GEMM_COLS);
+    }
+    if (q->stream) v_stream_end();
+}
+
+void K(winograd_dw)(const k_conv *p) {
+    plan q = make_plan(p);
+    int64_t rows = p->batch * q.rows;
+    for (int64_t row = 0; row < rows; row += q.section) {
+        job s = {&q, row, min64(q.section, rows - row)};
+        tn_parallel_for(q.threads, (q.x_panels + q.dy_panels) * s.rows, transform_task, &s);
+        tn_parallel_for(q.threads, q.o_tasks * q.c_tasks, product_task, &s);
+    }
+}
