@@ -1,7 +1,7 @@
 #!/bin/sh
 # make bench-peers: oneword beside PyTorch, OpenBLAS, BLIS and oneDNN (Debian packages), in at most 50 minutes on two cores.
-# Arguments: names of rows, for those alone. B names the configuration, PYTHON the interpreter that has PyTorch,
-# OPENBLAS_OPENMP a folder with the libopenblas.so.0 of the package libopenblas0-openmp.
+# Arguments: names of rows, for those alone; or --fullsize and names of cases (fullsize.py). B names the configuration, PYTHON the
+# interpreter that has PyTorch, OPENBLAS_OPENMP a folder with the libopenblas.so.0 of the package libopenblas0-openmp.
 # What it needs is made in $B/peers: the comparing program, random models (2.1 GB), that package unpacked.
 B=${B:-build}
 PYTHON=${PYTHON:-/usr/bin/python3}
@@ -36,5 +36,8 @@ fi
     "$B"/obj/tools/bench_measure.o "$B"/obj/tools/bench_models.o "$B"/obj/tools/bench_profile.o "$B/liboneword.a" -ldnnl -ldl -lm || exit 2
 [ -e "$W/sd15/model_index.json" ] || "$B/oneword" init --like testdata/configs/sd15 -o "$W/sd15" --dtype f16 --seed 1 || exit 2
 [ -e "$W/toy/model_index.json" ] || "$B/oneword" init --like testdata/configs/toy -o "$W/toy" --dtype f32 --seed 1 || exit 2
-[ "$1" = --fullsize ] && exec "$PYTHON" tests/peers/fullsize.py "$B/oneword" "$W"
+if [ "$1" = --fullsize ]; then
+    shift
+    exec "$PYTHON" tests/peers/fullsize.py "$B/oneword" "$W" "$@"
+fi
 exec "$PYTHON" tests/peers/compare.py "$B/oneword" "$W/kernels" "$W" "$@"
