@@ -1,17 +1,17 @@
 /* The gradient of 3x3 weights, stride 1, by Winograd's transforms for tiles of 4 x 4 (k_winograd_points.h). For each of the 36
  * elements e of a patch there is one matrix product over the tiles of all images:
  *
- *   M[e] [outputs, channels] = D[e] [outputs, tiles] x V[e] [tiles, channels]
+ *   M[e] [channels, outputs] = V[e] [channels, tiles] x D[e] [tiles, outputs]
  *
- * each element of which is a chain of fused multiply-adds over ascending tiles, computed by the register tile of k_gemm.c. D are
- * the spread tiles of dy, V the transformed patches of x; both lie in panels of GEMM_COLS channels, so that lanes are channels
+ * each element of which is a chain of fused multiply-adds over ascending tiles, computed by the register tile of k_gemm.c. V are
+ * the transformed patches of x, D the spread tiles of dy; both lie in panels of GEMM_COLS channels, so that lanes are channels
  * everywhere: images are turned a row of tiles at a time, and the transforms see whole vectors whatever the size of an image.
  *
- *   section  rows of tiles of which D and V are at most FLOATS, all of them as a rule; D and V are made first, by all threads
- *   task     up to GROUP panels of outputs x GROUP panels of channels, all elements of a patch, which it turns into dw
- *   block    TILES tiles of one element: what is read again and again stays in the second-level cache
+ *   section  rows of tiles of which V and D are at most FLOATS, all of them as a rule; V and D are made first, by all threads
+ *   task     a panel of channels x a panel of outputs, all elements of a patch, which it turns into dw; M is 0.15 MB
+ *   block    TILES tiles of one element: 32 KB of each panel
  *
- * M of a task rests in the worker's scratch between blocks; of several sections, that of all tasks rests in memory (a float at rest
+ * M of a task rests in the worker's scratch between blocks; where there are several sections that of all tasks is kept (a float at rest
  * is the float in the register: no bit changes). */
 #include "tensor/kernel/k_gemm.h"
 #include "tensor/kernel/k_table.h"
@@ -24,11 +24,12 @@ enum {
     ELEMENTS = PATCH * PATCH,
     E = V_LANES,        /* from one vector to the next in small buffers */
     FLOATS = 16 << 20,  /* 64 MB */
-    GROUP = 1,          /* M is 0.6 MB */
-    TILES = 256,        /* of a panel 32 KB */
+    TILES = 256,
     STREAM = 6 << 20,   /* floats of dw, 24 MB, that leave no room in a third-level cache */
     AHEAD = 2,          /* channels of M that are asked for */
-    SKEW = 16           /* floats that keep the elements of a patch out of the same cache set */
+    SKEW = 16,          /* floats that keep the elements of a patch out of the same cache set */
+    M_STEP = GEMM_COLS * GEMM_COLS + SKEW,
+    M_SIZE = ELEMENTS * M_STEP
 };
 
 typedef struct plan {
@@ -36,11 +37,11 @@ typedef struct plan {
     int64_t rows, cols;          /* tiles of an image */
     int64_t section, sections;   /* rows of tiles, of all images together */
     int64_t x_panels, dy_panels; /* of GEMM_COLS channels or outputs */
-    int64_t step;                /* from one element of a patch to the next, in D and V */
-    int64_t c_tasks, o_tasks, m_step, m_size;
+    int64_t step;                /* from one element of a patch to the next, in V and D */
+    int64_t v_size;              /* floats of V and D */
     int64_t row_size;            /* floats of the rows that a worker turns */
-    int stream;              /* dw goes past the caches: it is larger than they are */
-    int64_t v_size, resting; /* tasks whose M rests; of one section, those of the workers */
+    int64_t resting;             /* how many M there are: one for each task, or each worker */
+    int stream;                  /* dw goes past the caches: it is larger than they are */
     int threads;
 } plan;
 
@@ -52,13 +53,7 @@ static plan make_plan(const k_conv *p) {
     q.section = max64(1, FLOATS / (panels * ELEMENTS * q.cols * GEMM_COLS));
     q.sections = ceil_div(rows, q.section), q.section = ceil_div(rows, q.sections);
     q.step = q.section * q.cols * GEMM_COLS + SKEW, q.v_size = panels * ELEMENTS * q.step;
-
-    q.c_tasks = ceil_div(q.x_panels, GROUP), q.o_tasks = ceil_div(q.dy_panels, GROUP);
-    if (q.c_tasks * q.o_tasks < 2 * q.threads) q.o_tasks = q.dy_panels;
-    if (q.c_tasks * q.o_tasks < 2 * q.threads) q.c_tasks = q.x_panels;
-    q.m_step = ceil_div(q.x_panels, q.c_tasks) * ceil_div(q.dy_panels, q.o_tasks) * GEMM_COLS * GEMM_COLS + SKEW;
-    q.m_size = ELEMENTS * q.m_step;
-    q.resting = q.sections > 1 ? q.c_tasks * q.o_tasks : q.threads;
+    q.resting = q.sections > 1 ? q.x_panels * q.dy_panels : q.threads;
     q.stream = !p->acc && p->O * p->C * 9 > STREAM && p->C % V_LANES == 0 && (uintptr_t)p->dw % 64 == 0;
     q.row_size = PATCH * (q.cols * TILE + 2) * E;
     return q;
@@ -66,7 +61,7 @@ static plan make_plan(const k_conv *p) {
 
 size_t K(winograd_dw_scratch)(const k_conv *p) {
     plan q = make_plan(p);
-    return (size_t)(q.v_size + q.resting * q.m_size + q.threads * q.row_size) * sizeof(float);
+    return (size_t)(q.v_size + q.resting * M_SIZE + q.threads * q.row_size) * sizeof(float);
 }
 
 /* Element e of panel i of V and, behind it, of D. */
@@ -137,7 +132,7 @@ static void transform_task(void *arg, int64_t index, int worker) {
     int64_t i = index / s->rows, row = index % s->rows, b = (s->row + row) / q->rows, y = (s->row + row) % q->rows * TILE;
     int is_x = i < q->x_panels;
     int64_t channels = is_x ? p->C : p->O, H = is_x ? p->H : p->P, W = is_x ? p->W : p->Q, width = q->cols * TILE + (is_x ? 2 : 0);
-    float *T = (float *)p->scratch + q->v_size + q->resting * q->m_size + worker * q->row_size;
+    float *T = (float *)p->scratch + q->v_size + q->resting * M_SIZE + worker * q->row_size;
     for (int64_t l = 0; l < GEMM_COLS; l += V_LANES) {
         int64_t c = (is_x ? i : i - q->x_panels) * GEMM_COLS + l, n = min64(V_LANES, channels - c);
         if (n <= 0) break;
@@ -152,36 +147,28 @@ static void transform_task(void *arg, int64_t index, int worker) {
 
 /* ---- products and dw ---- */
 
-/* Panels of outputs and channels of a task. */
-typedef struct range {
-    int64_t o, o1, c, c1;
-} range;
-
-/* M[e][panel of outputs][channel][GEMM_COLS] (+)= V D over the tiles of the section. */
-static void multiply(const job *s, range a, float *M) {
+/* M[e][channel][output] (+)= V D of panels c and o over the tiles of the section. */
+static void multiply(const job *s, int64_t c, int64_t o, float *M) {
     const plan *q = s->q;
-    int64_t tiles = s->rows * q->cols, channels = (a.c1 - a.c) * GEMM_COLS;
-    for (int64_t e = 0; e < ELEMENTS; e++, M += q->m_step)
-        for (int64_t k = 0; k < tiles; k += TILES)
-            for (int64_t o = a.o; o < a.o1; o++)
-                for (int64_t c = a.c; c < a.c1; c++) {
-                    const float *V = element(q, c, e) + k * GEMM_COLS, *D = element(q, q->x_panels + o, e) + k * GEMM_COLS;
-                    float *m = M + ((o - a.o) * channels + (c - a.c) * GEMM_COLS) * GEMM_COLS;
-                    int64_t n = min64(GEMM_COLS, q->p->C - c * GEMM_COLS), height = ceil_div(n, ceil_div(n, GEMM_ROWS));
-                    for (int64_t r = 0; r < n; r += height)
-                        K(gemm_tile)(min64(height, n - r), min64(TILES, tiles - k), min64(GEMM_COLS, q->p->O - o * GEMM_COLS), V + r,
-                                     GEMM_COLS, D, m + r * GEMM_COLS, s->row == 0 && k == 0);
-                }
+    int64_t tiles = s->rows * q->cols, outputs = min64(GEMM_COLS, q->p->O - o * GEMM_COLS);
+    int64_t channels = min64(GEMM_COLS, q->p->C - c * GEMM_COLS), height = ceil_div(channels, ceil_div(channels, GEMM_ROWS));
+    for (int64_t e = 0; e < ELEMENTS; e++, M += M_STEP)
+        for (int64_t k = 0; k < tiles; k += TILES) {
+            const float *V = element(q, c, e) + k * GEMM_COLS, *D = element(q, q->x_panels + o, e) + k * GEMM_COLS;
+            for (int64_t r = 0; r < channels; r += height)
+                K(gemm_tile)(min64(height, channels - r), min64(TILES, tiles - k), outputs, V + r, GEMM_COLS, D, M + r * GEMM_COLS,
+                             s->row == 0 && k == 0);
+        }
 }
 
-/* The taps of one channel and 16 outputs, a vector each, from element e at m + e step. */
-static void make_taps(const float *m, int64_t step, float *taps) {
+/* The taps of one channel and 16 outputs, a vector each, from element e at m + e M_STEP. */
+static void make_taps(const float *m, float *taps) {
     v16 r[3][6], g[3];
-    for (int64_t j = 0; j < PATCH; j++, m += step) {
+    for (int64_t j = 0; j < PATCH; j++, m += M_STEP) {
         v16 column[6];
         for (int64_t i = 0; i < PATCH; i++) {
-            column[i] = v_load(m + i * PATCH * step);
-            v_prefetch((uintptr_t)(m + i * PATCH * step + AHEAD * GEMM_COLS));
+            column[i] = v_load(m + i * PATCH * M_STEP);
+            v_prefetch((uintptr_t)(m + i * PATCH * M_STEP + AHEAD * GEMM_COLS));
         }
         taps4(column, g), r[0][j] = g[0], r[1][j] = g[1], r[2][j] = g[2];
     }
@@ -189,33 +176,33 @@ static void make_taps(const float *m, int64_t step, float *taps) {
 }
 
 /* dw (+)= 16 values of each of n <= 16 outputs, of which len are there, from a vector of outputs for each value. */
-static inline void write_lines(const k_conv *p, int64_t n, int64_t len, const float *value, float *dw, int stream) {
+static inline void write_lines(const plan *q, int64_t n, int64_t len, const float *value, float *dw) {
     v16 r[16];
-    int64_t row = p->C * 9;
-#define LOAD(i) r[i] = v_load(value + i * E);
-#define STREAM(i) v_stream(dw + i * row, r[i]);
-#define STORE(i) v_store(dw + i * row, r[i]);
-    V_SIXTEEN(LOAD)
+    int64_t row = q->p->C * 9;
+    int acc = q->p->acc, whole = n == V_LANES && len == V_LANES && !acc;
+#define LOAD_VALUE(i) r[i] = v_load(value + i * E);
+#define STREAM_LINE(i) v_stream(dw + i * row, r[i]);
+#define STORE_LINE(i) v_store(dw + i * row, r[i]);
+    V_SIXTEEN(LOAD_VALUE)
     v_transpose(r);
-    if (n == V_LANES && len == V_LANES && stream) {
-        V_SIXTEEN(STREAM)
-    } else if (n == V_LANES && len == V_LANES && !p->acc) {
-        V_SIXTEEN(STORE)
+    if (whole && q->stream) {
+        V_SIXTEEN(STREAM_LINE)
+    } else if (whole) {
+        V_SIXTEEN(STORE_LINE)
     } else {
-        for (int64_t l = 0; l < n; l++, dw += row) v_storen(dw, p->acc ? v_add(r[l], v_loadn(dw, len)) : r[l], len);
+        for (int64_t l = 0; l < n; l++, dw += row) v_storen(dw, acc ? v_add(r[l], v_loadn(dw, len)) : r[l], len);
     }
 }
 
-/* dw of outputs o..o+n, n <= 16, and channels c..c+channels, from element e of channel c at m + e step. Of one output the taps
- * of 16 channels are nine lines. M has 16 rows more than channels at most. */
-static void write_dw(const plan *q, int64_t o, int64_t n, int64_t c, int64_t channels, const float *m) {
-    const k_conv *p = q->p;
+/* dw of outputs o..o+n, n <= 16, and channels c..c1, from element e of channel c at m + e M_STEP. Of one output the taps of 16
+ * channels are nine lines. Rows of M behind the channels may be anything. */
+static void write_dw(const plan *q, int64_t o, int64_t n, int64_t c, int64_t c1, const float *m) {
     float taps[9 * V_LANES * E];
-    for (int64_t c1 = c + channels; c < c1; c += V_LANES) {
+    for (; c < c1; c += V_LANES) {
         int64_t run = 9 * min64(V_LANES, c1 - c);
-        for (int64_t i = 0; i < V_LANES; i++, m += GEMM_COLS) make_taps(m, q->m_step, taps + 9 * i * E);
+        for (int64_t i = 0; i < V_LANES; i++, m += GEMM_COLS) make_taps(m, taps + 9 * i * E);
         for (int64_t z = 0; z < run; z += V_LANES)
-            write_lines(p, n, min64(V_LANES, run - z), taps + z * E, p->dw + (o * p->C + c) * 9 + z, q->stream);
+            write_lines(q, n, min64(V_LANES, run - z), taps + z * E, q->p->dw + (o * q->p->C + c) * 9 + z);
     }
 }
 
@@ -223,17 +210,12 @@ static void product_task(void *arg, int64_t index, int worker) {
     const job *s = arg;
     const plan *q = s->q;
     const k_conv *p = q->p;
-    int64_t ot = index / q->c_tasks, ct = index % q->c_tasks;
-    range a = {cut(q->dy_panels, ot, q->o_tasks), cut(q->dy_panels, ot + 1, q->o_tasks), cut(q->x_panels, ct, q->c_tasks),
-               cut(q->x_panels, ct + 1, q->c_tasks)};
-    float *M = (float *)p->scratch + q->v_size + (q->sections > 1 ? index : worker) * q->m_size;
-    multiply(s, a, M);
+    int64_t o = index / q->x_panels, c = index % q->x_panels, o0 = o * GEMM_COLS, c0 = c * GEMM_COLS;
+    float *M = (float *)p->scratch + q->v_size + (q->sections > 1 ? index : worker) * M_SIZE;
+    multiply(s, c, o, M);
     if (s->row + s->rows < p->batch * q->rows) return;
-    int64_t c0 = a.c * GEMM_COLS, o1 = min64(p->O, a.o1 * GEMM_COLS), channels = (a.c1 - a.c) * GEMM_COLS;
-    for (int64_t o = a.o * GEMM_COLS; o < o1; o += V_LANES) {
-        int64_t from = o - a.o * GEMM_COLS;
-        write_dw(q, o, min64(V_LANES, o1 - o), c0, min64(channels, p->C - c0), M + from / GEMM_COLS * channels * GEMM_COLS + from % GEMM_COLS);
-    }
+    for (int64_t l = 0; l < min64(GEMM_COLS, p->O - o0); l += V_LANES)
+        write_dw(q, o0 + l, min64(V_LANES, p->O - o0 - l), c0, min64(p->C, c0 + GEMM_COLS), M + l);
     if (q->stream) v_stream_end();
 }
 
@@ -243,6 +225,6 @@ void K(winograd_dw)(const k_conv *p) {
     for (int64_t row = 0; row < rows; row += q.section) {
         job s = {&q, row, min64(q.section, rows - row)};
         tn_parallel_for(q.threads, (q.x_panels + q.dy_panels) * s.rows, transform_task, &s);
-        tn_parallel_for(q.threads, q.o_tasks * q.c_tasks, product_task, &s);
+        tn_parallel_for(q.threads, q.x_panels * q.dy_panels, product_task, &s);
     }
 }
