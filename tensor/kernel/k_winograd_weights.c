@@ -100,18 +100,17 @@ static void turn_planes(const float *plane, int64_t n, int64_t H, int64_t W, int
     }
 }
 
-/* The transformed patch of the 6 x 6 pixels at d: element e at v + e step. */
-static void transform_patch(const float *d, int64_t pitch, float *v, int64_t step) {
+static inline void load_six(const float *from, int64_t step, v16 r[6]) {
+    r[0] = v_load(from), r[1] = v_load(from + step), r[2] = v_load(from + 2 * step);
+    r[3] = v_load(from + 3 * step), r[4] = v_load(from + 4 * step), r[5] = v_load(from + 5 * step);
+}
+
+/* The transformed patch of the 6 x 6 pixels at x: element e at v + e step. */
+static void transform_patch(const float *x, int64_t pitch, float *v, int64_t step) {
     float r[ELEMENTS * E];
-    for (int64_t j = 0; j < PATCH; j++, d += E) {
-        v16 column[6] = {v_load(d), v_load(d + pitch), v_load(d + 2 * pitch), v_load(d + 3 * pitch), v_load(d + 4 * pitch), v_load(d + 5 * pitch)};
-        data4(column, r + j * E, PATCH * E);
-    }
-    for (int64_t i = 0; i < PATCH; i++) {
-        const float *from = r + i * PATCH * E;
-        v16 row[6] = {v_load(from), v_load(from + E), v_load(from + 2 * E), v_load(from + 3 * E), v_load(from + 4 * E), v_load(from + 5 * E)};
-        data4(row, v + i * PATCH * step, step);
-    }
+    v16 d[6];
+    for (int64_t j = 0; j < PATCH; j++) load_six(x + j * E, pitch, d), data4(d, r + j * E, PATCH * E);
+    for (int64_t i = 0; i < PATCH; i++) load_six(r + i * PATCH * E, E, d), data4(d, v + i * PATCH * step, step);
 }
 
 /* The spread tile of the 4 x 4 pixels at dy. */
@@ -163,16 +162,16 @@ static void multiply(const job *s, int64_t c, int64_t o, float *M) {
 
 /* The taps of one channel and 16 outputs, a vector each, from element e at m + e M_STEP. */
 static void make_taps(const float *m, float *taps) {
-    v16 r[3][6], g[3];
+    v16 column[6], r[3][6], g[3];
     for (int64_t j = 0; j < PATCH; j++, m += M_STEP) {
-        v16 column[6];
-        for (int64_t i = 0; i < PATCH; i++) {
-            column[i] = v_load(m + i * PATCH * M_STEP);
-            v_prefetch((uintptr_t)(m + i * PATCH * M_STEP + AHEAD * GEMM_COLS));
-        }
+        for (int64_t i = 0; i < PATCH; i++) v_prefetch((uintptr_t)(m + i * PATCH * M_STEP + AHEAD * GEMM_COLS));
+        load_six(m, PATCH * M_STEP, column);
         taps4(column, g), r[0][j] = g[0], r[1][j] = g[1], r[2][j] = g[2];
     }
-    for (int64_t i = 0; i < 3; i++, taps += 3 * E) taps4(r[i], g), v_store(taps, g[0]), v_store(taps + E, g[1]), v_store(taps + 2 * E, g[2]);
+    for (int64_t i = 0; i < 3; i++, taps += 3 * E) {
+        taps4(r[i], g);
+        v_store(taps, g[0]), v_store(taps + E, g[1]), v_store(taps + 2 * E, g[2]);
+    }
 }
 
 /* dw (+)= 16 values of each of n <= 16 outputs, of which len are there, from a vector of outputs for each value. */

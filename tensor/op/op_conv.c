@@ -58,9 +58,10 @@ static int winograd_tile(const tn_ctx *c, const k_conv *p, int64_t in, int64_t o
     return four <= two ? 4 : 2;
 }
 
-/* Whether the gradient of weights is computed by Winograd's form: its transforms were measured to take as long as 600 multiply-adds for a
- * tile of 16 channels of x or dy, and 480 for 16 weights. All images count, as they do in the sum. On two threads it was 0.8 times
- * as fast as the direct form for one image of 320 to 320@8 and 4 to 320@64, 1.3 for two of the former, 2 for four; 2 to 2.8 for 32 images of 128@4 to 64@16. */
+/* Whether the gradient of weights is computed by Winograd's form: its transforms were measured to take as long as 600 multiply-adds
+ * for a tile of 16 channels of x or dy, and 480 for 16 weights. All images count, as they do in the sum. On two threads it was 0.8
+ * times as fast as the direct form for one image of 320 to 320@8 and 4 to 320@64, 1.3 for two of the former, 2 for four, and 2 to
+ * 2.8 for 32 images of 128@4 to 64@16. */
 static bool winograd_weights(const tn_ctx *c, const k_conv *p) {
     if (!winograd_fits(c, p) || p->doubled) return false;
     double tiles = (double)(p->batch * ceil_div(p->P, 4) * ceil_div(p->Q, 4)), a = (double)p->C, b = (double)p->O;
