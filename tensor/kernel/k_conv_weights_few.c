@@ -15,7 +15,6 @@
 enum {
     WIDTH = CONV_VECS * V_LANES, /* columns of a panel */
     PANELS = 1 << 16,            /* floats of the turned columns: 256 KB of a second-level cache of 1 MB */
-    STREAM = 6 << 20,            /* floats of dw, 24 MB, that find no room in a third-level cache */
     LINE = 64,                   /* bytes that come from memory together */
     LINES = WIDTH * 4 / LINE     /* of a row of a tile */
 };
@@ -30,7 +29,7 @@ typedef struct plan {
 static plan make_plan(const k_conv *p) {
     plan q = {.pixels = p->batch * p->P * p->Q, .columns = p->C * p->KH * p->KW};
     q.panels = ceil_div(q.columns, WIDTH);
-    q.stream = !p->acc && p->O * q.columns > STREAM && q.columns % WIDTH == 0 && (uintptr_t)p->dw % LINE == 0;
+    q.stream = !p->acc && p->O * q.columns > V_STREAM_FLOATS && q.columns % WIDTH == 0 && (uintptr_t)p->dw % LINE == 0;
     q.threads = tn_threads_for(p->threads < 1 ? 1 : p->threads, 0.02 * (double)q.pixels * (double)p->O * (double)q.columns);
     q.tasks = ceil_div(q.panels, max64(1, PANELS / WIDTH / q.pixels));
     q.tasks = min64(q.panels, round_up(q.tasks, q.threads));

@@ -24,7 +24,6 @@ enum {
     MB = 1024,        /* rows that one packed block of B serves */
     GROUP = 4,        /* panels of A that meet a panel of B in turn */
     SMALL = 1 << 15,  /* of B, that finds room in that cache beside the block in use */
-    STREAM = 6 << 20, /* elements of C, 24 MB, that leave no room in a third-level cache */
     TILE = GEMM_ROWS * GEMM_COLS
 };
 
@@ -192,7 +191,7 @@ static plan make_plan(const gemm *g) {
     /* rows that are a multiple of 2 KB apart would fall into two sets of the first-level cache */
     q.in_place = g->A.type == TN_F32 && !g->A.trans && g->A.ld % 512 != 0;
     /* what does not stay in a cache until it is read is not brought into it to be written */
-    q.stream = g->batch * g->M * g->N > STREAM && !g->acc && !g->turned && (uintptr_t)g->C % 64 == 0 && g->ldc % 16 == 0 &&
+    q.stream = g->batch * g->M * g->N > V_STREAM_FLOATS && !g->acc && !g->turned && (uintptr_t)g->C % 64 == 0 && g->ldc % 16 == 0 &&
                g->c_step % 16 == 0;
     q.kc = round_up(ceil_div(K, ceil_div(K, KC)), 16);
     int64_t widest = min64(NC, BLOCK / q.kc / GEMM_COLS * GEMM_COLS);

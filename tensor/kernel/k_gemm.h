@@ -50,4 +50,11 @@ void K(pack_b)(const gemm_view *v, int64_t batch, int64_t k0, int64_t kc, int64_
  * `first` starts the chains from zero. */
 void K(gemm_tile)(int64_t rows, int64_t kc, int64_t cols, const float *a, int64_t lda, const float *b, float *t, int first);
 
+/* The same for any number of rows, in tiles of even height. */
+static inline void gemm_rows(int64_t n, int64_t kc, int64_t cols, const float *a, int64_t lda, const float *b, float *t, int first) {
+    int64_t height = ceil_div(n, ceil_div(n, GEMM_ROWS));
+    for (int64_t r = 0; r < n; r += height)
+        K(gemm_tile)(min64(height, n - r), kc, cols, a + r, lda, b, t + r * GEMM_COLS, first);
+}
+
 #endif

@@ -38,7 +38,6 @@ enum {
     OWN = 32,           /* tiles */
     OWN_V = 5 << 15,    /* floats of their V, 0.6 MB: 128 channels */
     KEPT_U = 1 << 20,   /* floats of U, 4 MB */
-    STREAM = 6 << 20,   /* floats of y, 24 MB, that leave no room in a third-level cache */
     SKEW = 16           /* floats that keep the elements of a patch out of the same cache set */
 };
 
@@ -76,7 +75,7 @@ static plan make_plan(wino w) {
     int64_t m = q.w.m = w.p->tile, n = q.w.patch = m + 2;
     q.elements = n * n;
     q.w.rows = ceil_div(w.P, m), q.w.cols = ceil_div(w.Q, m), q.w.tiles = w.batch * q.w.rows * q.w.cols;
-    q.w.stream = !w.p->acc && w.batch * w.O * w.P * w.Q > STREAM;
+    q.w.stream = !w.p->acc && w.batch * w.O * w.P * w.Q > V_STREAM_FLOATS;
     double work = (double)q.elements * (double)q.w.tiles * (double)w.C * (double)w.O;
     q.threads = tn_threads_for(w.p->threads < 1 ? 1 : w.p->threads, 0.02 * work);
 
@@ -129,13 +128,6 @@ static void data_task(void *arg, int64_t index, int worker) {
 
 /* ---- products and inverse transform ---- */
 
-/* Runs rows 0..n of A through the register tile in panels of even height. */
-static void multiply_rows(int64_t n, int64_t kc, int64_t cols, const float *A, int64_t lda, const float *B, float *M, int first) {
-    int64_t height = ceil_div(n, ceil_div(n, GEMM_ROWS));
-    for (int64_t r = 0; r < n; r += height)
-        K(gemm_tile)(min64(height, n - r), kc, cols, A + r, lda, B, M + r * GEMM_COLS, first);
-}
-
 /* Asks for weights that come next, from channel k on, while element e is multiplied: products leave the memory idle, transforms of
  * weights wait for it. After the last channels a worker goes on with the next outputs. */
 static void ask_ahead(const plan *q, int64_t o0, int64_t outputs, int64_t k, int64_t e) {
@@ -155,9 +147,9 @@ static void multiply(const job *s, const float *U, float *M, int64_t o0, int64_t
         for (int64_t o = 0; o < outputs; o += GEMM_COLS) {
             int64_t n = min64(GEMM_COLS, outputs - o);
             if (q->turned)
-                multiply_rows(tiles, kc, n, V, q->v_ld, U + o * kc, M + o * V_LANES, k0 == 0);
+                gemm_rows(tiles, kc, n, V, q->v_ld, U + o * kc, M + o * V_LANES, k0 == 0);
             for (int64_t t = 0; t < tiles && !q->turned; t += GEMM_COLS)
-                multiply_rows(n, kc, tiles - t, U + o * kc, GEMM_COLS,
+                gemm_rows(n, kc, tiles - t, U + o * kc, GEMM_COLS,
                               V + (t0 + t) / GEMM_COLS * q->elements * q->v_step, M + t * OUTPUTS + o * GEMM_COLS, k0 == 0);
         }
     }

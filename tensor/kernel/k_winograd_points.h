@@ -1,5 +1,5 @@
 /* The transforms of Winograd's convolution in one dimension (Lavin and Gray, "Fast algorithms for convolutional neural networks",
- * 1509.09308; the construction is Toom and Cook's). In two they are applied to columns, then to rows.
+ * 1509.09308; the construction is Toom and Cook's).
  *
  * Three taps g on m + 2 pixels d give m outputs y[k] = sum of g[i] d[k+i]. Read as polynomials, this is the transpose of a
  * product of degree m + 1, which is known from its values at m + 1 points p and at infinity:

@@ -25,7 +25,6 @@ enum {
     E = V_LANES,        /* from one vector to the next in small buffers */
     FLOATS = 16 << 20,  /* 64 MB */
     TILES = 256,
-    STREAM = 6 << 20,   /* floats of dw, 24 MB, that leave no room in a third-level cache */
     AHEAD = 2,          /* channels of M that are asked for */
     SKEW = 16,          /* floats that keep the elements of a patch out of the same cache set */
     M_STEP = GEMM_COLS * GEMM_COLS + SKEW,
@@ -54,7 +53,7 @@ static plan make_plan(const k_conv *p) {
     q.sections = ceil_div(rows, q.section), q.section = ceil_div(rows, q.sections);
     q.step = q.section * q.cols * GEMM_COLS + SKEW, q.v_size = panels * ELEMENTS * q.step;
     q.resting = q.sections > 1 ? q.x_panels * q.dy_panels : q.threads;
-    q.stream = !p->acc && p->O * p->C * 9 > STREAM && p->C % V_LANES == 0 && (uintptr_t)p->dw % 64 == 0;
+    q.stream = !p->acc && p->O * p->C * 9 > V_STREAM_FLOATS && p->C % V_LANES == 0 && (uintptr_t)p->dw % 64 == 0;
     q.row_size = PATCH * (q.cols * TILE + 2) * E;
     return q;
 }
@@ -150,13 +149,11 @@ static void transform_task(void *arg, int64_t index, int worker) {
 static void multiply(const job *s, int64_t c, int64_t o, float *M) {
     const plan *q = s->q;
     int64_t tiles = s->rows * q->cols, outputs = min64(GEMM_COLS, q->p->O - o * GEMM_COLS);
-    int64_t channels = min64(GEMM_COLS, q->p->C - c * GEMM_COLS), height = ceil_div(channels, ceil_div(channels, GEMM_ROWS));
+    int64_t channels = min64(GEMM_COLS, q->p->C - c * GEMM_COLS);
     for (int64_t e = 0; e < ELEMENTS; e++, M += M_STEP)
         for (int64_t k = 0; k < tiles; k += TILES) {
             const float *V = element(q, c, e) + k * GEMM_COLS, *D = element(q, q->x_panels + o, e) + k * GEMM_COLS;
-            for (int64_t r = 0; r < channels; r += height)
-                K(gemm_tile)(min64(height, channels - r), min64(TILES, tiles - k), outputs, V + r, GEMM_COLS, D, M + r * GEMM_COLS,
-                             s->row == 0 && k == 0);
+            gemm_rows(channels, min64(TILES, tiles - k), outputs, V, GEMM_COLS, D, M, s->row == 0 && k == 0);
         }
 }
 

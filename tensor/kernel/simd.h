@@ -45,6 +45,9 @@
 
 #define V_LANES 16
 
+/* A result of more floats, 24 MB, leaves no room in a third-level cache: it goes past it (v_stream). */
+#define V_STREAM_FLOATS (6 << 20)
+
 /* V_TILE_ROWS x V_TILE_VECS vectors: the block of C that matmul keeps in registers, beside V_TILE_VECS vectors of B
  * and one broadcast element of A. */
 
