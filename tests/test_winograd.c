@@ -13,6 +13,8 @@ static const tn_case cases[] = {
     {"one vector of tiles of 4", {PADDED}, 5, {{'x', 4, {1, 20, 16, 16}}, {'w', 4, {33, 20, 3, 3}}, {'w', 1, {33}}, NONE}},
     {"odd size, tiles of 4 over two images", {PADDED}, 5, {{'x', 4, {2, 5, 13, 15}}, {'w', 4, {3, 5, 3, 3}}, {'w', 1, {3}}, NONE}},
     {"one image in tiles of 2", {PADDED}, 5, {{'x', 4, {1, 70, 6, 6}}, {'h', 4, {40, 70, 3, 3}}, {'h', 1, {40}}, NONE}},
+    {"four tiles, three times 64 channels", {PADDED}, 5, {{'x', 4, {1, 150, 8, 8}}, {'h', 4, {70, 150, 3, 3}}, {'h', 1, {70}}, NONE}},
+    {"three tiles", {PADDED}, 5, {{'x', 4, {1, 65, 4, 11}}, {'w', 4, {18, 65, 3, 3}}, {'w', 1, {18}}, NONE}},
     {"seven by nine", {PADDED}, 5, {{'x', 4, {1, 4, 7, 9}}, {'b', 4, {6, 4, 3, 3}}, {'b', 1, {6}}, NONE}},
     {"five by five, many images", {PADDED}, 5, {{'x', 4, {9, 3, 5, 5}}, {'w', 4, {4, 3, 3, 3}}, {'w', 1, {4}}, NONE}},
     {"two by two", {PADDED}, 5, {{'x', 4, {3, 17, 2, 2}}, {'w', 4, {18, 17, 3, 3}}, {0}, NONE}},

@@ -22,8 +22,8 @@
  * channels' weights are asked for meanwhile: where tiles are few, reading weights takes longer than all products.
  *
  * Lanes of a product are tiles and its rows outputs; with at most 16 tiles it is turned: lanes are outputs, rows are tiles, and
- * nothing is padded. M is turned back before the inverse transform. A product of two floats does not depend on their order,
- * so neither do the bits on any of this. */
+ * nothing is padded. M is turned back before the inverse transform. With at most FEW of them k_winograd_few.c transforms weights and
+ * multiplies at once. A product of two floats does not depend on their order, so neither do the bits on any of this. */
 #include "tensor/kernel/k_winograd.h"
 #include "tensor/kernel/k_table.h"
 #include "tensor/parallel.h"
@@ -48,7 +48,7 @@ typedef struct plan {
     int64_t kc;
     int64_t outputs;          /* of a task */
     int64_t out_tasks, parts; /* tasks of a section: output channels, parts of its blocks */
-    int turned;
+    int turned, few;
     int own;                        /* a task is a section, with a V of its own; U is made before */
     int64_t v_ld;                   /* from one channel of V to the next */
     int64_t v_step, u_step, m_step; /* from one element of a patch to the next, in floats */
@@ -89,14 +89,15 @@ static plan make_plan(wino w) {
     q.blocks = ceil_div(q.section, BLOCK);
     q.kc = q.blocks > 1 || q.own ? w.C : min64(KC, w.C);
     int64_t want = q.threads == 1 ? 1 : 2 * (int64_t)q.threads;
-    q.outputs = ceil_div(w.O, OUTPUTS) * q.blocks < want && !q.own ? V_LANES : OUTPUTS;
+    q.turned = q.w.tiles <= V_LANES, q.few = m == 4 && q.w.tiles <= FEW;
+    q.outputs = q.few || (ceil_div(w.O, OUTPUTS) * q.blocks < want && !q.own) ? V_LANES : OUTPUTS;
     q.out_tasks = ceil_div(w.O, q.outputs);
     q.parts = min64(q.blocks, ceil_div(want, q.out_tasks));
 
-    q.turned = q.w.tiles <= V_LANES, q.v_ld = q.turned ? q.w.tiles : GEMM_COLS;
+    q.v_ld = q.few ? FEW : q.turned ? q.w.tiles : GEMM_COLS;
     q.v_step = w.C * q.v_ld + SKEW, q.u_step = q.kc * OUTPUTS + SKEW, q.m_step = OUTPUTS * BLOCK + SKEW;
     q.v_size = q.elements * q.v_step * (q.section / GEMM_COLS) * (q.own ? q.threads : 1);
-    q.u_size = q.elements * q.u_step, q.m_size = q.elements * q.m_step;
+    q.u_size = q.few ? wino_few_room(q.kc) : q.elements * q.u_step, q.m_size = q.elements * q.m_step;
     q.worker_size = q.own ? q.m_size : q.u_size + q.m_size;
     q.V = w.p->scratch;
     return q;
@@ -128,12 +129,18 @@ static void data_task(void *arg, int64_t index, int worker) {
 
 /* ---- products and inverse transform ---- */
 
-/* Asks for weights that come next, from channel k on, while element e is multiplied: products leave the memory idle, transforms of
- * weights wait for it. After the last channels a worker goes on with the next outputs. */
-static void ask_ahead(const plan *q, int64_t o0, int64_t outputs, int64_t k, int64_t e) {
-    if (q->blocks > 1 || q->own) return;
-    if (k == q->w.C) k = 0, o0 += q->outputs, outputs = min64(q->outputs, q->w.O - o0);
-    if (outputs > 0) K(wino_ask)(&q->w, o0, outputs, k, min64(q->kc, q->w.C - k), e, q->elements);
+/* Weights that come after channel k of a task's outputs: products leave the memory idle, transforms of weights wait for it. After the
+ * last channels a worker goes on with the next outputs. */
+static wino_ahead next_weights(const plan *q, int64_t o0, int64_t outputs, int64_t k) {
+    if (k == q->w.C) k = 0, o0 += outputs;
+    if (o0 == q->w.O) return (wino_ahead){0};
+    return K(wino_ahead)(&q->w, o0, min64(outputs, q->w.O - o0), k, min64(q->kc, q->w.C - k));
+}
+
+/* Asks for a part of them while element e is multiplied. */
+static void ask_ahead(const plan *q, const wino_ahead *a, int64_t e) {
+    for (int64_t i = cut(a->stretches, e, q->elements); i < cut(a->stretches, e + 1, q->elements); i++)
+        for (int64_t l = 0; l < a->lines; l++) v_prefetch_l2(a->at + (uintptr_t)(i * a->distance + l * 64));
 }
 
 /* M (+)= U V for channels k0..k0+kc, `outputs` outputs and the tiles t0..t0+tiles of the section; M[e][panel of
@@ -141,8 +148,9 @@ static void ask_ahead(const plan *q, int64_t o0, int64_t outputs, int64_t k, int
 static void multiply(const job *s, const float *U, float *M, int64_t o0, int64_t outputs, int64_t k0, int64_t kc, int64_t t0,
                      int64_t tiles) {
     const plan *q = s->q;
+    wino_ahead next = next_weights(q, o0, outputs, k0 + kc);
     for (int64_t e = 0; e < q->elements; e++, U += q->u_step, M += q->m_step) {
-        ask_ahead(q, o0, outputs, k0 + kc, e);
+        if (q->blocks == 1 && !q->own) ask_ahead(q, &next, e);
         const float *V = s->V + e * q->v_step + k0 * q->v_ld;
         for (int64_t o = 0; o < outputs; o += GEMM_COLS) {
             int64_t n = min64(GEMM_COLS, outputs - o);
@@ -188,10 +196,13 @@ static void output_task(void *arg, int64_t index, int worker) {
     float *U = q->V + q->v_size + worker * q->worker_size, *M = U + q->u_size;
     for (int64_t k0 = 0; k0 < q->w.C; k0 += q->kc) {
         int64_t kc = min64(q->kc, q->w.C - k0);
-        transform_weights(q, o0, outputs, k0, kc, U);
+        if (q->few)
+            K(wino_few)(&q->w, o0, k0, kc, s->V + k0 * FEW, q->v_step, M, q->m_step, U, next_weights(q, o0, outputs, k0 + kc));
+        else
+            transform_weights(q, o0, outputs, k0, kc, U);
         for (int64_t b = b0; b < b1; b++) {
             int64_t t = b * BLOCK, tiles = min64(BLOCK, s->tiles - t);
-            multiply(s, U, M, o0, outputs, k0, kc, t, tiles);
+            if (!q->few) multiply(s, U, M, o0, outputs, k0, kc, t, tiles);
             if (k0 + kc == q->w.C) finish(q, M, o0, outputs, s->t0 + t, tiles);
         }
     }

@@ -1,5 +1,5 @@
-/* Private to the two files of Winograd convolution: k_winograd.c cuts the work, k_winograd_transform.c has the arithmetic
- * outside of the products. */
+/* Private to the files of Winograd convolution: k_winograd.c cuts the work, k_winograd_transform.c has the arithmetic outside of
+ * the products, k_winograd_few.c products where tiles are few. */
 #ifndef TN_K_WINOGRAD_H
 #define TN_K_WINOGRAD_H
 
@@ -22,12 +22,28 @@ typedef struct wino {
 /* Lanes are tiles. The transformed patches of channels c0..c0+n, tiles t..t+tiles, tiles <= 16: element e of channel c0+k at
  * v + e step + k ld; 0 in the lanes behind the tiles. */
 void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles, float *v, int64_t ld, int64_t step);
-/* Lanes are output channels. The transformed weights of o0..o0+16 and inputs c0..c0+n: element e of input c0+k at
- * u + e step + k GEMM_COLS; anything in the lanes behind O. */
+/* Lanes are output channels. The taps of o0..o0+16 and inputs c0..c0+n, widened: tap e of input c0+k at g + (9 k + e) 16, with room
+ * for a multiple of 16 of them; anything in the lanes behind O. */
+void K(wino_taps)(const wino *w, int64_t o0, int64_t c0, int64_t n, float *g);
+/* Their transform: element e of input c0+k at u + e step + k GEMM_COLS. */
 void K(wino_weight)(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t step);
-/* Asks for piece `part` of `parts` of the weights of outputs o0..o0+outputs and inputs c0..c0+n, to be in the second-level cache
- * when they are transformed. */
-void K(wino_ask)(const wino *w, int64_t o0, int64_t outputs, int64_t c0, int64_t n, int64_t part, int64_t parts);
+
+/* Weights that come next, to be in the second-level cache when they are transformed: stretches of some cache lines, at a distance
+ * in bytes. */
+typedef struct wino_ahead {
+    uintptr_t at;
+    int64_t stretches, lines, distance;
+} wino_ahead;
+wino_ahead K(wino_ahead)(const wino *w, int64_t o0, int64_t outputs, int64_t c0, int64_t n);
+
+/* k_winograd_few.c: m = 4 and at most FEW tiles; lanes are output channels. M (+)= U V for o0..o0+16 and inputs c0..c0+n (c0 = 0
+ * starts the sums): element e of tile t at mem + e m_step + t GEMM_COLS, from that of input c0+k at v + e v_step + k FEW + t. `room`
+ * is for wino_few_room(n) floats. Asks for `ahead` meanwhile. */
+enum { FEW = V_TILE_ROWS * V_TILE_VECS >= 24 ? 4 : 0 };
+void K(wino_few)(const wino *w, int64_t o0, int64_t c0, int64_t n, const float *v, int64_t v_step, float *mem, int64_t m_step, float *room,
+                 wino_ahead ahead);
+static inline int64_t wino_few_room(int64_t n) { return (round_up(9 * n, V_LANES) + 12 * (n + 1)) * V_LANES; }
+
 /* Lanes are tiles. The pixels of output channels o0..o0+n, tiles t..t+tiles, tiles <= 16, from products: element e of
  * output o0+i at mem + e step + i GEMM_COLS. Bias, shift, residual and old y are added here. */
 void K(wino_result)(const wino *w, int64_t o0, int64_t n, int64_t t, int64_t tiles, const float *mem, int64_t step);

@@ -181,8 +181,9 @@ static inline void store_row2(const sink *s, int64_t i, const v16 r[4]) {
 /* ---- two dimensions ---- */
 
 enum {
-    E = V_LANES, /* from one vector to the next in small buffers */
-    AHEAD = 6     /* rows of swapped weights that are asked for before they are needed */
+    E = V_LANES,             /* from one vector to the next in small buffers */
+    ROWS_AHEAD = 6,          /* rows of swapped weights that are asked for before they are needed */
+    TAPS_AHEAD = 9 * V_LANES /* of each output */
 };
 
 static inline void load_column(const float *p, int64_t s, int64_t n, v16 d[6]) {
@@ -223,28 +224,27 @@ void K(wino_data)(const wino *w, int64_t c0, int64_t n, int64_t t, int64_t tiles
     weight2(r[0][i], r[1][i], r[2][i], e); \
     v_store(u, e[0]), v_store(u + step, e[1]), v_store(u + 2 * step, e[2]), v_store(u + 3 * step, e[3]), u += 4 * step;
 
-/* The transform of taps [3][3] that lie at g, g + s, .... */
-static inline void weight_2d(int64_t m, const float *g, int64_t s, float *u, int64_t step) {
+/* The transform of taps g [3][3][16]. */
+static inline void weight_2d(int64_t m, const float *g, float *u, int64_t step) {
     v16 r[3][6], e[6];
     if (m == 4) {
-        weight4(v_load(g), v_load(g + 3 * s), v_load(g + 6 * s), r[0]);
-        weight4(v_load(g + s), v_load(g + 4 * s), v_load(g + 7 * s), r[1]);
-        weight4(v_load(g + 2 * s), v_load(g + 5 * s), v_load(g + 8 * s), r[2]);
+        weight4(v_load(g), v_load(g + 3 * E), v_load(g + 6 * E), r[0]);
+        weight4(v_load(g + E), v_load(g + 4 * E), v_load(g + 7 * E), r[1]);
+        weight4(v_load(g + 2 * E), v_load(g + 5 * E), v_load(g + 8 * E), r[2]);
         ROW4(0) ROW4(1) ROW4(2) ROW4(3) ROW4(4) ROW4(5)
     } else {
-        weight2(v_load(g), v_load(g + 3 * s), v_load(g + 6 * s), r[0]);
-        weight2(v_load(g + s), v_load(g + 4 * s), v_load(g + 7 * s), r[1]);
-        weight2(v_load(g + 2 * s), v_load(g + 5 * s), v_load(g + 8 * s), r[2]);
+        weight2(v_load(g), v_load(g + 3 * E), v_load(g + 6 * E), r[0]);
+        weight2(v_load(g + E), v_load(g + 4 * E), v_load(g + 7 * E), r[1]);
+        weight2(v_load(g + 2 * E), v_load(g + 5 * E), v_load(g + 8 * E), r[2]);
         ROW2(0) ROW2(1) ROW2(2) ROW2(3)
     }
 }
 
 #define EACH_9(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
-#define EACH_7(X) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
 
-/* out[e], lane l = element at + l stride + e of the weight, e < n (9 or 16), l < lanes. Lanes behind repeat the last; elements behind
- * the end of the weight are 0. */
-static inline void turn_weight(const k_conv *p, int64_t at, int64_t stride, int64_t lanes, int64_t n, float *out) {
+/* out[e], lane l = element at + l stride + e of the weight, e < 16, l < lanes. Lanes behind repeat the last; elements behind the
+ * end of the weight are 0. With `reversed` only the first nine, from the last on. */
+static inline void turn_weight(const k_conv *p, int64_t at, int64_t stride, int64_t lanes, int reversed, float *out) {
     v16 r[16];
     int64_t size = p->O * p->C * 9, last = at + (lanes - 1) * stride;
 #define LOAD_EDGE(i) r[i] = v_loadn_typed(p->w, p->w_type, min64(at + i * stride, last), min64(V_LANES, size - min64(at + i * stride, last)));
@@ -254,53 +254,50 @@ static inline void turn_weight(const k_conv *p, int64_t at, int64_t stride, int6
         V_SIXTEEN(LOAD_EDGE)
     }
     v_transpose(r);
-#define STORE(i) v_store(out + i * E, r[i]);
-    EACH_9(STORE)
-    if (n > 9) {
-        EACH_7(STORE)
+#define STORE(i) v_store(out + (i) * E, r[i]);
+#define STORE_BACK(i) v_store(out + (8 - (i)) * E, r[i]);
+    if (reversed) {
+        EACH_9(STORE_BACK)
+    } else {
+        V_SIXTEEN(STORE)
     }
 }
 
-/* Asks for elements of the weight from `at` on, which may lie behind its end. */
-static inline void ask_for(const k_conv *p, int64_t at, int64_t elements) {
-    uintptr_t a = (uintptr_t)p->w + (uintptr_t)at * dtype_size(p->w_type);
-    for (uintptr_t end = a + (uintptr_t)elements * dtype_size(p->w_type); a < end; a += 64) v_prefetch(a);
+static inline uintptr_t address_of(const k_conv *p, int64_t element) {
+    return (uintptr_t)p->w + (uintptr_t)element * dtype_size(p->w_type);
 }
 
-/* Forward: the 9 n taps of n <= 16 inputs lie together for each output. */
-static void weight_forward(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t step) {
-    float g[9 * V_LANES * E];
-    int64_t at = (o0 * w->C + c0) * 9, lanes = min64(V_LANES, w->O - o0);
-    for (int64_t e = 0; e < 9 * n; e += V_LANES) turn_weight(w->p, at + e, w->C * 9, lanes, 16, g + e * E);
-    for (int64_t c = 0; c < n; c++) {
-        ask_for(w->p, at + c * w->C * 9 + 9 * V_LANES, 9 * V_LANES); /* the next inputs of output o0 + c */
-        weight_2d(w->m, g + 9 * c * E, E, u + c * GEMM_COLS, step);
+void K(wino_taps)(const wino *w, int64_t o0, int64_t c0, int64_t n, float *g) {
+    const k_conv *p = w->p;
+    int64_t lanes = min64(V_LANES, w->O - o0), row = p->C * 9;
+    if (w->swapped) { /* dx: the roles of the weight's channels are swapped, and the taps are in reverse order */
+        for (int64_t c = 0; c < n; c++, g += 9 * E) {
+            int64_t at = (c0 + c) * row + o0 * 9;
+            for (int64_t i = 0; i < 9; i++) v_prefetch(address_of(p, at + ROWS_AHEAD * row + i * V_LANES));
+            turn_weight(p, at, 9, lanes, 1, g);
+        }
+    } else { /* the 9 n taps lie together for each output */
+        for (int64_t e = 0, at = o0 * row + c0 * 9; e < 9 * n; e += V_LANES, at += V_LANES, g += V_LANES * E) {
+            for (int64_t i = 0; i < lanes; i++) v_prefetch(address_of(p, at + i * row + TAPS_AHEAD));
+            turn_weight(p, at, row, lanes, 0, g);
+        }
     }
-}
-
-/* dx: the roles of the weight's channels are swapped, and the taps are in reverse order. */
-static void weight_swapped(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t step) {
-    float g[9 * E];
-    for (int64_t c = 0; c < n; c++) {
-        int64_t at = ((c0 + c) * w->O + o0) * 9;
-        ask_for(w->p, at + AHEAD * w->O * 9, 9 * V_LANES);
-        turn_weight(w->p, at, 9, min64(V_LANES, w->O - o0), 9, g);
-        weight_2d(w->m, g + 8 * E, -E, u + c * GEMM_COLS, step);
-    }
-}
-
-/* They lie in stretches of `bytes` bytes at a distance. */
-void K(wino_ask)(const wino *w, int64_t o0, int64_t outputs, int64_t c0, int64_t n, int64_t part, int64_t parts) {
-    int64_t size = 9 * (int64_t)dtype_size(w->p->w_type), stretches = w->swapped ? n : outputs;
-    int64_t bytes = (w->swapped ? outputs : n) * size, distance = w->p->C * size;
-    uintptr_t start = (uintptr_t)w->p->w + (uintptr_t)(w->swapped ? c0 * distance + o0 * size : o0 * distance + c0 * size);
-    for (int64_t i = part * stretches / parts; i < (part + 1) * stretches / parts; i++)
-        for (int64_t b = 0; b < bytes + 63; b += 64) v_prefetch_l2(start + (uintptr_t)(i * distance + b));
 }
 
 void K(wino_weight)(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t step) {
-    for (int64_t c = 0; c < n; c += V_LANES)
-        (w->swapped ? weight_swapped : weight_forward)(w, o0, c0 + c, min64(V_LANES, n - c), u + c * GEMM_COLS, step);
+    float g[9 * V_LANES * E];
+    for (int64_t c = 0; c < n; c += V_LANES) {
+        K(wino_taps)(w, o0, c0 + c, min64(V_LANES, n - c), g);
+        for (int64_t k = 0; k < min64(V_LANES, n - c); k++, u += GEMM_COLS) weight_2d(w->m, g + 9 * k * E, u, step);
+    }
+}
+
+wino_ahead K(wino_ahead)(const wino *w, int64_t o0, int64_t outputs, int64_t c0, int64_t n) {
+    int64_t size = 9 * (int64_t)dtype_size(w->p->w_type), row = w->p->C;
+    int64_t bytes = (w->swapped ? outputs : n) * size;
+    wino_ahead a = {.at = address_of(w->p, 9 * (w->swapped ? c0 * row + o0 : o0 * row + c0)), .lines = (bytes + 126) / 64,
+                    .distance = row * size, .stretches = w->swapped ? n : outputs};
+    return a;
 }
 
 /* From columns that have been transformed already. */
