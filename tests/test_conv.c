@@ -1,6 +1,6 @@
-/* Convolution bit for bit: every result is one chain of fused multiply-adds in the order that kernels.h promises, zeros of the
- * padding included, whatever way the shape is cut; on each instruction set and for several numbers of threads. Errors
- * against doubles, and writes outside: test_matmul.c. */
+/* Convolution bit for bit: every result is one chain of fused multiply-adds in the order that kernels.h promises, whatever way the
+ * shape is cut; on each instruction set and for several numbers of threads. Errors against doubles, and writes outside:
+ * test_matmul.c. */
 #include "tests/test.h"
 
 #include <math.h>
@@ -172,6 +172,11 @@ void test_main(test_state *t) {
         {2, 6, 18, 22, 7, 3, 3, 9, 11, 2, 1, 1},      /* stride 2, not */
         {1, 4, 17, 65, 5, 3, 3, 8, 32, 2, 0, 0},      /* stride 2, padding to the right and below */
         {1, 3, 20, 70, 2, 5, 4, 5, 16, 4, 1, 1},      /* stride 4, window as long */
+        {2, 70, 8, 8, 64, 3, 3, 8, 8, 1, 1, 1},       /* small images: blocks of channels */
+        {9, 66, 4, 4, 80, 3, 3, 4, 4, 1, 1, 1},       /* groups of them, a panel of one vector */
+        {1, 34, 5, 31, 47, 3, 3, 5, 31, 1, 1, 1},     /* several tiles a row, rows of M that are no whole vector */
+        {3, 33, 6, 1, 32, 3, 3, 6, 1, 1, 1, 1},       /* one column: both its neighbours are outside */
+        {2, 33, 1, 7, 32, 3, 3, 1, 7, 1, 1, 1},       /* one row */
         {2, 300, 3, 11, 17, 1, 1, 3, 11, 1, 0, 0},    /* 1x1 */
         {1, 50, 16, 17, 37, 1, 1, 16, 17, 1, 0, 0},   /* 1x1, many pixels, adding */
         {2, 18, 20, 13, 33, 1, 1, 20, 13, 1, 0, 0},   /* the same, two images */

@@ -93,6 +93,10 @@ static conv_view dx_view(const k_conv *p) {
     return v;
 }
 
+static void direct(const conv_view *v) { (K(conv_is_small)(v) ? K(conv_small) : K(conv_direct))(v); }
+
+static size_t direct_scratch(const conv_view *v) { return (K(conv_is_small)(v) ? K(conv_small_scratch) : K(conv_direct_scratch))(v); }
+
 void K(conv)(const k_conv *p) {
     if (is_product(p)) {
         k_matmul m = forward_product(p);
@@ -100,7 +104,7 @@ void K(conv)(const k_conv *p) {
     } else {
         k_conv s = simplified(p);
         conv_view v = forward_view(&s);
-        K(conv_direct)(&v);
+        direct(&v);
     }
 }
 
@@ -111,7 +115,7 @@ void K(conv_dx)(const k_conv *p) {
     } else {
         k_conv s = simplified(p);
         conv_view v = dx_view(&s);
-        K(conv_direct)(&v);
+        direct(&v);
     }
 }
 
@@ -149,7 +153,7 @@ size_t K(conv_scratch)(const k_conv *p) {
     } else {
         k_conv s = simplified(p);
         conv_view y = forward_view(&s), dx = dx_view(&s);
-        a = K(conv_direct_scratch)(&y), b = K(conv_direct_scratch)(&dx);
+        a = direct_scratch(&y), b = direct_scratch(&dx);
     }
     return a > b ? a : b;
 }

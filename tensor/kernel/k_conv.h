@@ -75,7 +75,30 @@ size_t K(conv_weights_scratch)(const k_conv *p);
 void K(conv_weights_few)(const k_conv *p);
 size_t K(conv_weights_few_scratch)(const k_conv *p);
 
-/* ---- small things for both drivers ---- */
+/* k_conv_small.c: whether images are so small that this form of it is faster, and that form. */
+int K(conv_is_small)(const conv_view *v);
+void K(conv_small)(const conv_view *v);
+size_t K(conv_small_scratch)(const conv_view *v);
+
+/* ---- small things for the drivers ---- */
+
+/* y (+)= the first `lanes` lanes of h vectors, `pitch` apart (+ bias) (+ shift) (+ add), to rows of y from element `at`; bias and
+ * shift are those of the rows. */
+static inline void conv_write(const conv_view *v, int64_t h, const float *bias, const float *shift, const float *t, int64_t pitch,
+                              int64_t lanes, int64_t at) {
+    for (int64_t r = 0; r < h; r++, at += v->YH * v->YW, t += pitch) {
+        float *y = v->y + at;
+        v16 x = lanes == V_LANES ? v_load(t) : v_loadn(t, lanes);
+        if (bias) x = v_add(x, v_set1(bias[r]));
+        if (shift) x = v_add(x, v_set1(shift[r]));
+        if (v->add) x = v_add(x, v_loadn(v->add + at, lanes));
+        if (lanes == V_LANES) {
+            v_store(y, v->acc ? v_add(x, v_load(y)) : x);
+        } else {
+            v_storen(y, v->acc ? v_add(x, v_loadn(y, lanes)) : x, lanes);
+        }
+    }
+}
 
 /* At least n floats, and an odd number of cache lines: arrays at this distance do not fall on the same cache sets. */
 static inline int64_t odd_lines(int64_t n) { return (ceil_div(n, 16) | 1) * 16; }

@@ -263,24 +263,6 @@ static const float *panel_of(const conv_view *v, const plan *q, int64_t m, int64
 
 /* ---- results ---- */
 
-/* y (+)= the first `lanes` lanes of h vectors, `pitch` apart (+ bias) (+ shift) (+ add), to rows of y from element `at`; bias and
- * shift are those of the rows. */
-static void write_lanes(const conv_view *v, int64_t h, const float *bias, const float *shift, const float *t, int64_t pitch,
-                        int64_t lanes, int64_t at) {
-    for (int64_t r = 0; r < h; r++, at += v->YH * v->YW, t += pitch) {
-        float *y = v->y + at;
-        v16 x = lanes == V_LANES ? v_load(t) : v_loadn(t, lanes);
-        if (bias) x = v_add(x, v_set1(bias[r]));
-        if (shift) x = v_add(x, v_set1(shift[r]));
-        if (v->add) x = v_add(x, v_loadn(v->add + at, lanes));
-        if (lanes == V_LANES) {
-            v_store(y, v->acc ? v_add(x, v_load(y)) : x);
-        } else {
-            v_storen(y, v->acc ? v_add(x, v_loadn(y, lanes)) : x, lanes);
-        }
-    }
-}
-
 /* Where a vector of the region lies: pixels n..end of an image of the batch; in the slab; in y (the first of their phases), where
  * `lanes` pixels follow each other. */
 typedef struct place {
@@ -315,7 +297,7 @@ static void write_vector(const conv_view *v, const region *g, int64_t m, int64_t
         int64_t p = (g->p0 + at.n / g->width) * s + row, left = s == 1 ? at.lanes : min64(at.lanes * s, v->YW - at.y % v->YW);
         int64_t y = at.y + row * v->YW + m * v->YH * v->YW;
         if (p >= v->YH) left = 0; /* a grid of an odd number of rows or columns has phases of one less */
-        for (int64_t z = 0; z < left; z += V_LANES) write_lanes(v, h, bias, shift, t + z, pitch, min64(V_LANES, left - z), y + z);
+        for (int64_t z = 0; z < left; z += V_LANES) conv_write(v, h, bias, shift, t + z, pitch, min64(V_LANES, left - z), y + z);
         at.n += at.lanes, t += at.lanes * s;
         if (at.n >= at.end) return;
         at.y = pixel_in_y(v, g, at.image, at.n, at.end, &at.lanes);

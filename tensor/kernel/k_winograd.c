@@ -59,14 +59,14 @@ typedef struct plan {
 
 static wino forward_of(const k_conv *p) {
     wino w = {.p = p, .batch = p->batch, .C = p->C, .H = p->H, .W = p->W, .O = p->O, .P = p->P, .Q = p->Q, .top = p->top,
-              .left = p->left, .x = p->x, .y = p->y};
+              .left = p->left, .x = p->x, .y = p->y, .taps = {p->w, p->w_type, p->O, p->C, p->C * 9, 9}};
     return w;
 }
 
 /* dx is the convolution of dy with the weight turned around, and what padding lacks to 2. */
 static wino backward_of(const k_conv *p) {
     wino w = {.p = p, .swapped = 1, .batch = p->batch, .C = p->O, .H = p->P, .W = p->Q, .O = p->C, .P = p->H, .Q = p->W,
-              .top = 2 - p->top, .left = 2 - p->left, .x = p->dy, .y = p->dx};
+              .top = 2 - p->top, .left = 2 - p->left, .x = p->dy, .y = p->dx, .taps = {p->w, p->w_type, p->C, p->O, 9, p->C * 9}};
     return w;
 }
 
@@ -131,16 +131,9 @@ static void data_task(void *arg, int64_t index, int worker) {
 
 /* Weights that come after channel k of a task's outputs: products leave the memory idle, transforms of weights wait for it. After the
  * last channels a worker goes on with the next outputs. */
-static wino_ahead next_weights(const plan *q, int64_t o0, int64_t outputs, int64_t k) {
+static taps_ahead next_weights(const plan *q, int64_t o0, int64_t outputs, int64_t k) {
     if (k == q->w.C) k = 0, o0 += outputs;
-    if (o0 == q->w.O) return (wino_ahead){0};
-    return K(wino_ahead)(&q->w, o0, min64(outputs, q->w.O - o0), k, min64(q->kc, q->w.C - k));
-}
-
-/* Asks for a part of them while element e is multiplied. */
-static void ask_ahead(const plan *q, const wino_ahead *a, int64_t e) {
-    for (int64_t i = cut(a->stretches, e, q->elements); i < cut(a->stretches, e + 1, q->elements); i++)
-        for (int64_t l = 0; l < a->lines; l++) v_prefetch_l2(a->at + (uintptr_t)(i * a->distance + l * 64));
+    return K(taps_ahead)(&q->w.taps, o0, outputs, k, min64(q->kc, q->w.C - k));
 }
 
 /* M (+)= U V for channels k0..k0+kc, `outputs` outputs and the tiles t0..t0+tiles of the section; M[e][panel of
@@ -148,9 +141,10 @@ static void ask_ahead(const plan *q, const wino_ahead *a, int64_t e) {
 static void multiply(const job *s, const float *U, float *M, int64_t o0, int64_t outputs, int64_t k0, int64_t kc, int64_t t0,
                      int64_t tiles) {
     const plan *q = s->q;
-    wino_ahead next = next_weights(q, o0, outputs, k0 + kc);
+    taps_ahead next = q->blocks == 1 && !q->own ? next_weights(q, o0, outputs, k0 + kc) : (taps_ahead){0};
+    int64_t each = ceil_div(next.stretches * next.lines, q->elements);
     for (int64_t e = 0; e < q->elements; e++, U += q->u_step, M += q->m_step) {
-        if (q->blocks == 1 && !q->own) ask_ahead(q, &next, e);
+        for (int64_t i = 0; i < each; i++) taps_ask(&next);
         const float *V = s->V + e * q->v_step + k0 * q->v_ld;
         for (int64_t o = 0; o < outputs; o += GEMM_COLS) {
             int64_t n = min64(GEMM_COLS, outputs - o);

@@ -4,9 +4,7 @@
  * vectors of sums wait for them. That takes 24 registers beside those of the transform; where there are fewer, FEW is 0.
  *
  * 36 + 144 multiply-adds for 16 outputs and an input, at one a cycle, take 183 cycles. Rows 0 and 5 of the columns are the taps
- * themselves, and are read there. The weights of the next call come meanwhile, in small portions: products leave the memory idle,
- * and a burst of requests would wait in the core's buffers for misses (SD's 1280 channels at 8x8, two threads: 336 > 393 GFLOP/s
- * by all of this). */
+ * themselves, and are read there. The weights of the next call come meanwhile. */
 #include "tensor/kernel/k_winograd.h"
 #include "tensor/kernel/k_winograd_points.h"
 
@@ -22,33 +20,20 @@ enum {
 #define STEP(j, t) sum##j##t = v_fma(v_set1(v[(j) * v_step + (t)]), u##j, sum##j##t);
 #define STOP(j, t) v_store(mem + (j) * m_step + (t) * GEMM_COLS, sum##j##t);
 
-/* What is still to be asked for. */
-typedef struct walk {
-    wino_ahead rest;
-    int64_t line;
-} walk;
-
-static inline void ask(walk *k) {
-    if (k->rest.stretches <= 0) return;
-    v_prefetch_l2(k->rest.at + (uintptr_t)(k->line * 64));
-    if (++k->line < k->rest.lines) return;
-    k->line = 0, k->rest.at += (uintptr_t)k->rest.distance, k->rest.stretches--;
-}
-
 /* One row of the patch: element j of input c is made from the three vectors at g + c step. */
 static void row_of_products(int64_t n, const float *g, int64_t step, const float *v, int64_t v_step, float *mem, int64_t m_step,
-                            int first, walk *asked) {
-    walk k = *asked;
+                            int first, taps_ahead *ahead) {
+    taps_ahead next = *ahead;
     EACH_ELEMENT(START)
     for (int64_t c = 0; c < n; c++, g += step, v += FEW) {
         v16 g0 = v_load(g), g1 = v_load(g + E), g2 = v_load(g + 2 * E);
         v16 even1 = plus(g0, Q1, g2), even2 = plus(g0, Q2, g2);
         v16 u0 = g0, u1 = plus(even1, P1, g1), u2 = plus(even1, -P1, g1), u3 = plus(even2, P2, g1), u4 = plus(even2, -P2, g1), u5 = g2;
-        for (int64_t i = 0; i < ASKED; i++) ask(&k);
+        for (int64_t i = 0; i < ASKED; i++) taps_ask(&next);
         EACH_ELEMENT(STEP)
     }
     EACH_ELEMENT(STOP)
-    *asked = k;
+    *ahead = next;
 }
 
 /* Rows 1 to 4 of the columns of n weights g [n][9][16]: to [4][n+1][3][16]. */
@@ -64,14 +49,13 @@ static void columns(int64_t n, const float *g, float *to) {
 }
 
 void K(wino_few)(const wino *w, int64_t o0, int64_t c0, int64_t n, const float *v, int64_t v_step, float *mem, int64_t m_step, float *room,
-                 wino_ahead ahead) {
-    float *inner = room + round_up(9 * n, 16) * E;
-    walk asked = {ahead, 0};
-    K(wino_taps)(w, o0, c0, n, room);
+                 taps_ahead ahead) {
+    float *inner = room + taps_room(n);
+    K(turn_taps)(&w->taps, o0, c0, n, w->swapped, room);
     columns(n, room, inner);
     for (int64_t i = 0; i < 6; i++) {
         int outer = i == 0 || i == 5;
         const float *g = i == 0 ? room : i == 5 ? room + 6 * E : inner + (i - 1) * 3 * (n + 1) * E;
-        row_of_products(n, g, outer ? 9 * E : 3 * E, v + 6 * i * v_step, v_step, mem + 6 * i * m_step, m_step, c0 == 0, &asked);
+        row_of_products(n, g, outer ? 9 * E : 3 * E, v + 6 * i * v_step, v_step, mem + 6 * i * m_step, m_step, c0 == 0, &ahead);
     }
 }

@@ -180,11 +180,7 @@ static inline void store_row2(const sink *s, int64_t i, const v16 r[4]) {
 
 /* ---- two dimensions ---- */
 
-enum {
-    E = V_LANES,             /* from one vector to the next in small buffers */
-    ROWS_AHEAD = 6,          /* rows of swapped weights that are asked for before they are needed */
-    TAPS_AHEAD = 9 * V_LANES /* of each output */
-};
+enum { E = V_LANES }; /* from one vector to the next in small buffers */
 
 static inline void load_column(const float *p, int64_t s, int64_t n, v16 d[6]) {
     d[0] = v_load(p), d[1] = v_load(p + s), d[2] = v_load(p + 2 * s), d[3] = v_load(p + 3 * s);
@@ -240,64 +236,12 @@ static inline void weight_2d(int64_t m, const float *g, float *u, int64_t step) 
     }
 }
 
-#define EACH_9(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
-
-/* out[e], lane l = element at + l stride + e of the weight, e < 16, l < lanes. Lanes behind repeat the last; elements behind the
- * end of the weight are 0. With `reversed` only the first nine, from the last on. */
-static inline void turn_weight(const k_conv *p, int64_t at, int64_t stride, int64_t lanes, int reversed, float *out) {
-    v16 r[16];
-    int64_t size = p->O * p->C * 9, last = at + (lanes - 1) * stride;
-#define LOAD_EDGE(i) r[i] = v_loadn_typed(p->w, p->w_type, min64(at + i * stride, last), min64(V_LANES, size - min64(at + i * stride, last)));
-    if (lanes == V_LANES && last + V_LANES <= size) {
-        v_load_rows(r, p->w, p->w_type, at, stride);
-    } else {
-        V_SIXTEEN(LOAD_EDGE)
-    }
-    v_transpose(r);
-#define STORE(i) v_store(out + (i) * E, r[i]);
-#define STORE_BACK(i) v_store(out + (8 - (i)) * E, r[i]);
-    if (reversed) {
-        EACH_9(STORE_BACK)
-    } else {
-        V_SIXTEEN(STORE)
-    }
-}
-
-static inline uintptr_t address_of(const k_conv *p, int64_t element) {
-    return (uintptr_t)p->w + (uintptr_t)element * dtype_size(p->w_type);
-}
-
-void K(wino_taps)(const wino *w, int64_t o0, int64_t c0, int64_t n, float *g) {
-    const k_conv *p = w->p;
-    int64_t lanes = min64(V_LANES, w->O - o0), row = p->C * 9;
-    if (w->swapped) { /* dx: the roles of the weight's channels are swapped, and the taps are in reverse order */
-        for (int64_t c = 0; c < n; c++, g += 9 * E) {
-            int64_t at = (c0 + c) * row + o0 * 9;
-            for (int64_t i = 0; i < 9; i++) v_prefetch(address_of(p, at + ROWS_AHEAD * row + i * V_LANES));
-            turn_weight(p, at, 9, lanes, 1, g);
-        }
-    } else { /* the 9 n taps lie together for each output */
-        for (int64_t e = 0, at = o0 * row + c0 * 9; e < 9 * n; e += V_LANES, at += V_LANES, g += V_LANES * E) {
-            for (int64_t i = 0; i < lanes; i++) v_prefetch(address_of(p, at + i * row + TAPS_AHEAD));
-            turn_weight(p, at, row, lanes, 0, g);
-        }
-    }
-}
-
 void K(wino_weight)(const wino *w, int64_t o0, int64_t c0, int64_t n, float *u, int64_t step) {
     float g[9 * V_LANES * E];
     for (int64_t c = 0; c < n; c += V_LANES) {
-        K(wino_taps)(w, o0, c0 + c, min64(V_LANES, n - c), g);
+        K(turn_taps)(&w->taps, o0, c0 + c, min64(V_LANES, n - c), w->swapped, g);
         for (int64_t k = 0; k < min64(V_LANES, n - c); k++, u += GEMM_COLS) weight_2d(w->m, g + 9 * k * E, u, step);
     }
-}
-
-wino_ahead K(wino_ahead)(const wino *w, int64_t o0, int64_t outputs, int64_t c0, int64_t n) {
-    int64_t size = 9 * (int64_t)dtype_size(w->p->w_type), row = w->p->C;
-    int64_t bytes = (w->swapped ? outputs : n) * size;
-    wino_ahead a = {.at = address_of(w->p, 9 * (w->swapped ? c0 * row + o0 : o0 * row + c0)), .lines = (bytes + 126) / 64,
-                    .distance = row * size, .stretches = w->swapped ? n : outputs};
-    return a;
 }
 
 /* From columns that have been transformed already. */

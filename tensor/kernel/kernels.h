@@ -40,7 +40,8 @@ typedef struct k_matmul {
 /* 2-D convolution, NCHW, weight [O,C,KH,KW] (PyTorch's cross-correlation), stride s, zero padding per side.
  * Forward: y[b,o,p,q] = sum over (c,i,j) in this order of w[o,c,i,j] x[b,c,p s + i - top, q s + j - left], then + bias[o],
  * + shift[b,o], + add[b,o,p,q], each where it is given.
- * dx: chain over (o,i,j). dw: chain over (b,p,q). Each is an implicit matmul: columns are gathered while packing.
+ * dx: chain over (o,i,j). dw: chain over (b,p,q). Products with zeros of the padding may be missing, by the shape of an image alone:
+ * they change a sum only where a weight is not finite, or the sum is -0 because it underflowed.
  *
  * doubled: x stands for an image of 2H x 2W that shows each pixel 2 x 2 times; KH = KW = 3, stride = top = left = 1, P = 2H, Q = 2W.
  * Taps that fall on the same pixel are added before they are multiplied (k_conv_doubled.c): 4 steps of a chain for each channel. */

@@ -1,0 +1,224 @@
+/* Direct convolution of small images with 3x3 windows, stride 1 and a pixel of padding all around: forward, and dx.
+ *
+ * A zero of the padding costs as much as a pixel: at 8x8 a sixth of all taps see one, at 4x4 a third. In k_conv_direct.c, where lanes
+ * are pixels, a vector is shared by pixels that see zeros and others that do not. Here lanes are rows of the weights, M, and each
+ * pixel is a row of the register tile, which skips the taps that it lacks. For that the weights are turned (k_taps.c), 60 cycles for
+ * 16 rows and a channel: as much as is saved at 8x8 with one image, little with several, and with weights that are widened anyway.
+ *
+ * A chain is the same as there, without its products of zeros. They change no sum of finite numbers, but that one which underflowed
+ * to -0 stays so. The shape of one image decides, so bits depend neither on the machine nor on the batch.
+ *
+ *   task   GEMM_COLS rows of M, whose weights it turns, and some images
+ *   block  CB channels, whose weights stay in the second-level cache while all pixels pass; the sums rest meanwhile
+ *   tile   up to GEMM_ROWS pixels of a row of the image
+ *
+ * GFLOP/s of two threads at the count with zeros, by k_conv_direct.c > here:
+ *
+ *   1280 channels at 8x8, F32 weights   forward 219 > 221   dx 221 > 213        128 at 8x8, batch 32   213 > 250
+ *                         F16 weights           208 > 229      199 > 218        64 at 16x16, batch 32  214 > 227
+ *                         F32, batch 2          221 > 239      223 > 233        128 at 4x4, batch 32   191 > 290 */
+#include "tensor/kernel/k_conv.h"
+#include "tensor/kernel/k_gemm.h"
+#include "tensor/kernel/k_taps.h"
+#include "tensor/kernel/k_tile.h"
+#include "tensor/parallel.h"
+
+enum {
+    PIXELS = 512, /* of an image, at most: its channels then lie close together, and are read where they lie */
+    GROUP = 1024, /* pixels of a task, 128 KB of sums */
+    CB = 64       /* channels; 74 KB of weights */
+};
+
+typedef struct plan {
+    int64_t panels, groups, most;    /* of M; of images; images of the largest group */
+    int64_t blocks, taps_size, size; /* the last: of a worker, in floats */
+    int threads;
+} plan;
+
+static plan make_plan(const conv_view *v) {
+    plan q = {.panels = ceil_div(v->M, GEMM_COLS), .blocks = max64(1, ceil_div(v->channels, CB))};
+    double steps = 9.0 * (double)(v->batch * v->H * v->W) * (double)v->M * (double)v->channels;
+    q.threads = tn_threads_for(v->threads < 1 ? 1 : v->threads, 0.02 * steps);
+    q.groups = min64(v->batch, max64(ceil_div(v->batch * v->H * v->W, GROUP), ceil_div(4 * (int64_t)q.threads, q.panels)));
+    q.most = ceil_div(v->batch, q.groups);
+    q.taps_size = taps_room(min64(CB, v->channels));
+    q.size = V_TILE_VECS * q.taps_size + (q.most * v->H * v->W + V_LANES) * GEMM_COLS + V_LANES * V_LANES;
+    return q;
+}
+
+int K(conv_is_small)(const conv_view *v) {
+    int geometry = v->KH == 3 && v->KW == 3 && v->stride == 1 && v->phases == 1 && !v->folded && v->row0 == -1 && v->col0 == -1 &&
+                   v->YH == v->H && v->YW == v->W;
+    if (!geometry || v->H * v->W > PIXELS || v->H < 1 || v->W < 1) return 0;
+    /* multiply-adds for a channel, in panels of 32 rows here and vectors of pixels there */
+    return round_up(v->M, 32) * (3 * v->H - 2) * (3 * v->W - 2) < v->M * 9 * round_up(v->H * v->W, V_LANES);
+}
+
+size_t K(conv_small_scratch)(const conv_view *v) {
+    plan q = make_plan(v);
+    return (size_t)(q.size * q.threads) * sizeof(float);
+}
+
+/* ---- the tile ---- */
+
+/* Pixels of a row, and what they see: rows i0..i1 of the window are inside of the image. */
+typedef struct strip {
+    const float *x; /* what the first pixel sees through the middle of the window's first row inside of the image, in channel 0 */
+    int64_t n, plane, rows, down; /* channels; from one to the next; rows of the window that are inside, and how far apart */
+    int64_t turn;   /* 1; for dx -1, as taps are met in the order of the weight there too, and see the pixel on the other side */
+    int left, right; /* whether the first and the last pixel are the image's */
+    const float *g[V_TILE_VECS];
+    taps_ahead *ahead;
+    int64_t asked; /* lines of it, for each channel */
+} strip;
+
+/* X for the pixels that are neither the first nor the last, and for the last if it is not the first. */
+#define MIDDLE_1(X)
+#define MIDDLE_2(X)
+#define MIDDLE_3(X) X(1)
+#define MIDDLE_4(X) MIDDLE_3(X) X(2)
+#define MIDDLE_5(X) MIDDLE_4(X) X(3)
+#define MIDDLE_6(X) MIDDLE_5(X) X(4)
+#define MIDDLE_7(X) MIDDLE_6(X) X(5)
+#define MIDDLE_8(X) MIDDLE_7(X) X(6)
+#define MIDDLE_9(X) MIDDLE_8(X) X(7)
+#define MIDDLE_10(X) MIDDLE_9(X) X(8)
+#define MIDDLE_11(X) MIDDLE_10(X) X(9)
+#define MIDDLE_12(X) MIDDLE_11(X) X(10)
+#define MIDDLE_13(X) MIDDLE_12(X) X(11)
+#define MIDDLE_14(X) MIDDLE_13(X) X(12)
+#define LAST_1(X)
+#define LAST_2(X) X(1)
+#define LAST_3(X) X(2)
+#define LAST_4(X) X(3)
+#define LAST_5(X) X(4)
+#define LAST_6(X) X(5)
+#define LAST_7(X) X(6)
+#define LAST_8(X) X(7)
+#define LAST_9(X) X(8)
+#define LAST_10(X) X(9)
+#define LAST_11(X) X(10)
+#define LAST_12(X) X(11)
+#define LAST_13(X) X(12)
+#define LAST_14(X) X(13)
+
+#define START(i) \
+    v16 c##i = first ? v_zero() : v_load(t + (i) * GEMM_COLS); \
+    WIDE(v16 d##i = first ? v_zero() : v_load(t + (i) * GEMM_COLS + V_LANES);)
+#define STEP(i) \
+    { \
+        v16 pixel = v_set1(row[i]); \
+        c##i = v_fma(b0, pixel, c##i); \
+        WIDE(d##i = v_fma(b1, pixel, d##i);) \
+    }
+#define STOP(i) \
+    v_store(t + (i) * GEMM_COLS, c##i); \
+    WIDE(v_store(t + (i) * GEMM_COLS + V_LANES, d##i);)
+
+/* Tap j of a row of the window; `no_first` and `no_last`: it is outside of the image for this pixel. */
+#define TAP(h, j, no_first, no_last) \
+    { \
+        const float *row = x + ((j) - 1) * turn; \
+        v16 b0 = v_load(g0 + (j) * V_LANES); \
+        WIDE(v16 b1 = v_load(g1 + (j) * V_LANES);) \
+        if (!(no_first) && (h > 1 || !(no_last))) STEP(0) \
+        MIDDLE_##h(STEP) \
+        if (!(no_last)) { \
+            LAST_##h(STEP) \
+        } \
+    }
+
+#define DEFINE_TILE(h) \
+    static void tile_##h(const strip *s, float *t, int first) { \
+        const float *top = s->x, *g0 = s->g[0], *g1 = s->g[V_TILE_VECS - 1]; \
+        int64_t turn = s->turn, rows = s->rows, skip = 9 - 3 * rows, asked = s->asked; \
+        int left = s->left, right = s->right, mirrored = turn < 0; \
+        int no_first0 = left && !mirrored, no_last0 = right && mirrored; \
+        int no_first2 = left && mirrored, no_last2 = right && !mirrored; \
+        taps_ahead ahead = *s->ahead; \
+        (void)g1; \
+        ROWS_##h(START) \
+        for (int64_t k = 0; k < s->n; k++, top += s->plane, g0 += skip * V_LANES, g1 += skip * V_LANES) { \
+            const float *x = top; \
+            for (int64_t i = 0; i < asked; i++) taps_ask(&ahead); \
+            for (int64_t i = 0; i < rows; i++, x += s->down, g0 += 3 * V_LANES, g1 += 3 * V_LANES) { \
+                TAP(h, 0, no_first0, no_last0) \
+                TAP(h, 1, 0, 0) \
+                TAP(h, 2, no_first2, no_last2) \
+            } \
+        } \
+        ROWS_##h(STOP) \
+        *s->ahead = ahead; \
+    }
+
+EACH_HEIGHT(DEFINE_TILE)
+static void (*const tile_of_height[GEMM_ROWS + 1])(const strip *s, float *t, int first) = TILES;
+
+/* ---- a task ---- */
+
+typedef struct job {
+    const conv_view *v;
+    plan q;
+} job;
+
+/* The pixels of one image, from its first channel of the block, whose sums are at t. */
+static void run_image(const conv_view *v, strip s, const float *const *g, const float *image, float *t, int first) {
+    int64_t pieces = ceil_div(v->W, GEMM_ROWS);
+    for (int64_t p = 0; p < v->H; p++) {
+        int64_t i0 = s.turn > 0 ? p == 0 : p == v->H - 1, i1 = s.turn > 0 ? p == v->H - 1 : p == 0;
+        s.rows = 3 - i0 - i1, s.down = s.turn * v->W;
+        for (int64_t z = 0; z < V_TILE_VECS; z++) s.g[z] = g[z] + 3 * i0 * V_LANES;
+        for (int64_t z = 0; z < pieces; z++) {
+            int64_t q = cut(v->W, z, pieces), end = cut(v->W, z + 1, pieces), n = p * v->W + q;
+            s.x = image + n + (i0 - 1) * s.down, s.left = q == 0, s.right = end == v->W;
+            tile_of_height[end - q](&s, t + n * GEMM_COLS, first);
+        }
+    }
+}
+
+/* Rows m.. of the sums t [pixels][GEMM_COLS] of image b, to y. */
+static void finish(const conv_view *v, int64_t m, int64_t b, const float *t, float *turned) {
+    int64_t pixels = v->H * v->W;
+    for (int64_t z = 0; z < min64(GEMM_COLS, v->M - m); z += V_LANES) {
+        int64_t rows = min64(V_LANES, v->M - m - z);
+        float bias[V_LANES];
+        for (int64_t i = 0; v->bias && i < rows; i++) bias[i] = s_load_typed(v->bias, v->bias_type, m + z + i);
+        for (int64_t n = 0; n < pixels; n += V_LANES) {
+            v16 r[16];
+            for (int64_t i = 0; i < V_LANES; i++) r[i] = v_load(t + (n + i) * GEMM_COLS + z); /* what lies behind ends in unused lanes */
+            v_transpose(r);
+            for (int64_t i = 0; i < V_LANES; i++) v_store(turned + i * V_LANES, r[i]);
+            conv_write(v, rows, v->bias ? bias : NULL, v->shift ? v->shift + b * v->M + m + z : NULL, turned, V_LANES,
+                       min64(V_LANES, pixels - n), (b * v->M + m + z) * pixels + n);
+        }
+    }
+}
+
+static void run_task(void *arg, int64_t index, int worker) {
+    const job *w = arg;
+    const conv_view *v = w->v;
+    const plan *q = &w->q;
+    int64_t m = index / q->groups * GEMM_COLS, rows = min64(GEMM_COLS, v->M - m), plane = v->H * v->W;
+    int64_t b0 = cut(v->batch, index % q->groups, q->groups), b1 = cut(v->batch, index % q->groups + 1, q->groups);
+    float *g = (float *)v->scratch + worker * q->size, *sums = g + V_TILE_VECS * q->taps_size;
+    float *turned = sums + (q->most * plane + V_LANES) * GEMM_COLS;
+    taps a = {v->a, v->a_type, v->M, v->channels, v->a_row, v->a_channel}, *weights = &a;
+    for (int64_t block = 0; block < q->blocks; block++) {
+        int64_t c0 = cut(v->channels, block, q->blocks), n = cut(v->channels, block + 1, q->blocks) - c0;
+        for (int64_t z = 0; z < rows; z += V_LANES) K(turn_taps)(weights, m + z, c0, n, 0, g + z / V_LANES * q->taps_size);
+        int last = block + 1 == q->blocks;
+        taps_ahead ahead = K(taps_ahead)(weights, last ? m + rows : m, GEMM_COLS, last ? 0 : c0 + n, n);
+        strip s = {.n = n, .plane = plane, .turn = v->transposed ? -1 : 1, .ahead = &ahead};
+        s.asked = ceil_div(ahead.stretches * ahead.lines, (b1 - b0) * v->H * ceil_div(v->W, GEMM_ROWS) * n);
+        const float *panel[V_TILE_VECS] = {g};
+        panel[V_TILE_VECS - 1] = rows > V_LANES ? g + q->taps_size : g;
+        for (int64_t b = b0; b < b1; b++)
+            run_image(v, s, panel, v->x + (b * v->channels + c0) * plane, sums + (b - b0) * plane * GEMM_COLS, block == 0);
+    }
+    for (int64_t b = b0; b < b1; b++) finish(v, m, b, sums + (b - b0) * plane * GEMM_COLS, turned);
+}
+
+void K(conv_small)(const conv_view *v) {
+    job w = {v, make_plan(v)};
+    tn_parallel_for(w.q.threads, w.q.panels * w.q.groups, run_task, &w);
+}
