@@ -175,6 +175,7 @@ void test_main(test_state *t) {
         {2, 70, 8, 8, 64, 3, 3, 8, 8, 1, 1, 1},       /* small images: blocks of channels */
         {9, 66, 4, 4, 80, 3, 3, 4, 4, 1, 1, 1},       /* groups of them, a panel of one vector */
         {1, 34, 5, 31, 47, 3, 3, 5, 31, 1, 1, 1},     /* several tiles a row, rows of M that are no whole vector */
+        {2, 35, 41, 30, 36, 3, 3, 41, 30, 1, 1, 1},   /* tasks of a part of an image, the rest with a part of the next */
         {3, 33, 6, 1, 32, 3, 3, 6, 1, 1, 1, 1},       /* one column: both its neighbours are outside */
         {2, 33, 1, 7, 32, 3, 3, 1, 7, 1, 1, 1},       /* one row */
         {2, 300, 3, 11, 17, 1, 1, 3, 11, 1, 0, 0},    /* 1x1 */

@@ -37,7 +37,7 @@ static void describe(const tn_node *n, char *out, size_t size) {
     if (n->op == tn_op_get(TN_OP_conv2d) || n->op == tn_op_get(TN_OP_upsample_conv2d))
         snprintf(at, size, " %" PRId64 "x%" PRId64 " %" PRId64 ">%" PRId64 "@%" PRId64, n->in[1]->shape[2], n->in[1]->shape[3], x[1], y[1], y[2]);
     else if (n->op == tn_op_get(TN_OP_linear))
-        snprintf(at, size, " %" PRId64 " x %" PRId64 ">%" PRId64, tn_numel(n->out) / y[dims - 1], n->in[1]->shape[1], y[dims - 1]);
+        snprintf(at, size, " %" PRId64 " x %" PRId64 ">%" PRId64, tn_numel(n->out) / n->in[1]->shape[0], n->in[1]->shape[1], n->in[1]->shape[0]);
     else if (n->op == tn_op_get(TN_OP_attention))
         snprintf(at, size, " %" PRId64 " to %" PRId64 ", %d x %" PRId64, x[1], n->in[1]->shape[1], n->a.heads, x[2] / n->a.heads);
     else if (dims == 4) snprintf(at, size, " %" PRId64 "@%" PRId64, y[1], y[2]);

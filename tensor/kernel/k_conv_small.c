@@ -1,22 +1,25 @@
-/* Direct convolution of small images with 3x3 windows, stride 1 and a pixel of padding all around: forward, and dx.
+/* Direct convolution of images of up to 64x64 pixels with 3x3 windows, stride 1 and a pixel of padding all around: forward, and dx.
  *
  * A zero of the padding costs as much as a pixel: at 8x8 a sixth of all taps see one, at 4x4 a third. In k_conv_direct.c, where lanes
  * are pixels, a vector is shared by pixels that see zeros and others that do not. Here lanes are rows of the weights, M, and each
  * pixel is a row of the register tile, which skips the taps that it lacks. For that the weights are turned (k_taps.c), 60 cycles for
- * 16 rows and a channel: as much as is saved at 8x8 with one image, little with several, and with weights that are widened anyway.
+ * 16 rows and a channel; in return pixels are read where they lie, and narrow weights need not be widened before.
  *
  * A chain is the same as there, without its products of zeros. They change no sum of finite numbers, but that one which underflowed
  * to -0 stays so. The shape of one image decides, so bits depend neither on the machine nor on the batch.
  *
- *   task   GEMM_COLS rows of M, whose weights it turns, and some images
+ *   task   GEMM_COLS rows of M, whose weights it turns, and GROUP pixels: rows of images
  *   block  CB channels, whose weights stay in the second-level cache while all pixels pass; the sums rest meanwhile
- *   tile   up to GEMM_ROWS pixels of a row of the image
+ *   tile   up to GEMM_ROWS pixels of a row of an image
  *
- * GFLOP/s of two threads at the count with zeros, by k_conv_direct.c > here:
+ * GFLOP/s of two threads at the count with zeros, by k_conv_direct.c > here, forward and dx:
  *
- *   1280 channels at 8x8, F32 weights   forward 219 > 221   dx 221 > 213        128 at 8x8, batch 32   213 > 250
- *                         F16 weights           208 > 229      199 > 218        64 at 16x16, batch 32  214 > 227
- *                         F32, batch 2          221 > 239      223 > 233        128 at 4x4, batch 32   191 > 290 */
+ *   320 at 64x64     223, 222 > 229, 228 (AVX2: 185, 168 > 211, 206)     1280 at 8x8, F32 weights   219, 221 > 221, 213
+ *   640 at 32x32     221, 222 > 235, 233 (AVX2: 185, 167 > 202, 200)                  F16 weights   208, 199 > 229, 218
+ *   1280 at 16x16    223, 225 > 228, 226 (AVX2: 188, 177 > 204, 192)                  F32, batch 2  221, 223 > 239, 233
+ *   128 at 8x8, batch 32, 213, 212 > 250, 248                            128 at 4x4, batch 32       191, 191 > 290, 284
+ *
+ * One image of 4x4 loses (1280 channels, F32: 200 > 190; AVX2, whose turning is slower, 173 > 112). */
 #include "tensor/kernel/k_conv.h"
 #include "tensor/kernel/k_gemm.h"
 #include "tensor/kernel/k_taps.h"
@@ -24,25 +27,26 @@
 #include "tensor/parallel.h"
 
 enum {
-    PIXELS = 512, /* of an image, at most: its channels then lie close together, and are read where they lie */
-    GROUP = 1024, /* pixels of a task, 128 KB of sums */
-    CB = 64       /* channels; 74 KB of weights */
+    PIXELS = 4096, /* of an image, at most: of larger ones the channels would fall into the same sets of the caches */
+    GROUP = 1024,  /* pixels of a task, 128 KB of sums */
+    CB = 64,       /* channels; 74 KB of weights */
+    MIDDLE = 1024  /* pixels of an image from which on it is half of them */
 };
 
 typedef struct plan {
-    int64_t panels, groups, most;    /* of M; of images; images of the largest group */
+    int64_t panels, groups, most;    /* of M; of rows of the images; rows of the largest group */
     int64_t blocks, taps_size, size; /* the last: of a worker, in floats */
     int threads;
 } plan;
 
 static plan make_plan(const conv_view *v) {
-    plan q = {.panels = ceil_div(v->M, GEMM_COLS), .blocks = max64(1, ceil_div(v->channels, CB))};
-    double steps = 9.0 * (double)(v->batch * v->H * v->W) * (double)v->M * (double)v->channels;
-    q.threads = tn_threads_for(v->threads < 1 ? 1 : v->threads, 0.02 * steps);
-    q.groups = min64(v->batch, max64(ceil_div(v->batch * v->H * v->W, GROUP), ceil_div(4 * (int64_t)q.threads, q.panels)));
-    q.most = ceil_div(v->batch, q.groups);
-    q.taps_size = taps_room(min64(CB, v->channels));
-    q.size = V_TILE_VECS * q.taps_size + (q.most * v->H * v->W + V_LANES) * GEMM_COLS + V_LANES * V_LANES;
+    int64_t rows = v->batch * v->H, cb = v->H * v->W > MIDDLE ? CB / 2 : CB;
+    plan q = {.panels = ceil_div(v->M, GEMM_COLS), .blocks = max64(1, ceil_div(v->channels, cb))};
+    q.threads = tn_threads_for(v->threads < 1 ? 1 : v->threads, 0.18 * (double)(rows * v->W) * (double)v->M * (double)v->channels);
+    q.groups = min64(rows, max64(ceil_div(rows * v->W, GROUP), ceil_div(4 * (int64_t)q.threads, q.panels)));
+    q.most = ceil_div(rows, q.groups);
+    q.taps_size = taps_room(ceil_div(v->channels, q.blocks));
+    q.size = V_TILE_VECS * q.taps_size + ((q.most + 1) * v->W + V_LANES) * GEMM_COLS + V_LANES * V_LANES;
     return q;
 }
 
@@ -161,35 +165,31 @@ typedef struct job {
     plan q;
 } job;
 
-/* The pixels of one image, from its first channel of the block, whose sums are at t. */
-static void run_image(const conv_view *v, strip s, const float *const *g, const float *image, float *t, int first) {
-    int64_t pieces = ceil_div(v->W, GEMM_ROWS);
-    for (int64_t p = 0; p < v->H; p++) {
-        int64_t i0 = s.turn > 0 ? p == 0 : p == v->H - 1, i1 = s.turn > 0 ? p == v->H - 1 : p == 0;
-        s.rows = 3 - i0 - i1, s.down = s.turn * v->W;
-        for (int64_t z = 0; z < V_TILE_VECS; z++) s.g[z] = g[z] + 3 * i0 * V_LANES;
-        for (int64_t z = 0; z < pieces; z++) {
-            int64_t q = cut(v->W, z, pieces), end = cut(v->W, z + 1, pieces), n = p * v->W + q;
-            s.x = image + n + (i0 - 1) * s.down, s.left = q == 0, s.right = end == v->W;
-            tile_of_height[end - q](&s, t + n * GEMM_COLS, first);
-        }
+/* Row p of an image, from its first channel of the block, whose sums are at t. */
+static void run_row(const conv_view *v, strip *s, const float *const *g, const float *image, int64_t p, float *t, int first) {
+    int64_t i0 = s->turn > 0 ? p == 0 : p == v->H - 1, i1 = s->turn > 0 ? p == v->H - 1 : p == 0, pieces = ceil_div(v->W, GEMM_ROWS);
+    s->rows = 3 - i0 - i1, s->down = s->turn * v->W;
+    for (int64_t z = 0; z < V_TILE_VECS; z++) s->g[z] = g[z] + 3 * i0 * V_LANES;
+    for (int64_t z = 0; z < pieces; z++) {
+        int64_t q = cut(v->W, z, pieces), end = cut(v->W, z + 1, pieces);
+        s->x = image + p * v->W + q + (i0 - 1) * s->down, s->left = q == 0, s->right = end == v->W;
+        tile_of_height[end - q](s, t + q * GEMM_COLS, first);
     }
 }
 
-/* Rows m.. of the sums t [pixels][GEMM_COLS] of image b, to y. */
-static void finish(const conv_view *v, int64_t m, int64_t b, const float *t, float *turned) {
-    int64_t pixels = v->H * v->W;
+/* Rows m.. of the sums t [n][GEMM_COLS] of n pixels from `pixel` of image b, to y. */
+static void finish(const conv_view *v, int64_t m, int64_t b, int64_t pixel, int64_t n, const float *t, float *turned) {
     for (int64_t z = 0; z < min64(GEMM_COLS, v->M - m); z += V_LANES) {
         int64_t rows = min64(V_LANES, v->M - m - z);
         float bias[V_LANES];
         for (int64_t i = 0; v->bias && i < rows; i++) bias[i] = s_load_typed(v->bias, v->bias_type, m + z + i);
-        for (int64_t n = 0; n < pixels; n += V_LANES) {
+        for (int64_t k = 0; k < n; k += V_LANES) {
             v16 r[16];
-            for (int64_t i = 0; i < V_LANES; i++) r[i] = v_load(t + (n + i) * GEMM_COLS + z); /* what lies behind ends in unused lanes */
+            for (int64_t i = 0; i < V_LANES; i++) r[i] = v_load(t + (k + i) * GEMM_COLS + z); /* what lies behind ends in unused lanes */
             v_transpose(r);
             for (int64_t i = 0; i < V_LANES; i++) v_store(turned + i * V_LANES, r[i]);
             conv_write(v, rows, v->bias ? bias : NULL, v->shift ? v->shift + b * v->M + m + z : NULL, turned, V_LANES,
-                       min64(V_LANES, pixels - n), (b * v->M + m + z) * pixels + n);
+                       min64(V_LANES, n - k), (b * v->M + m + z) * v->H * v->W + pixel + k);
         }
     }
 }
@@ -198,24 +198,26 @@ static void run_task(void *arg, int64_t index, int worker) {
     const job *w = arg;
     const conv_view *v = w->v;
     const plan *q = &w->q;
-    int64_t m = index / q->groups * GEMM_COLS, rows = min64(GEMM_COLS, v->M - m), plane = v->H * v->W;
-    int64_t b0 = cut(v->batch, index % q->groups, q->groups), b1 = cut(v->batch, index % q->groups + 1, q->groups);
-    float *g = (float *)v->scratch + worker * q->size, *sums = g + V_TILE_VECS * q->taps_size;
-    float *turned = sums + (q->most * plane + V_LANES) * GEMM_COLS;
-    taps a = {v->a, v->a_type, v->M, v->channels, v->a_row, v->a_channel}, *weights = &a;
+    int64_t m = index / q->groups * GEMM_COLS, high = min64(GEMM_COLS, v->M - m), plane = v->H * v->W, line = v->W * GEMM_COLS;
+    int64_t r0 = cut(v->batch * v->H, index % q->groups, q->groups), r1 = cut(v->batch * v->H, index % q->groups + 1, q->groups);
+    float *g = (float *)v->scratch + worker * q->size, *sums = g + V_TILE_VECS * q->taps_size, *turned = sums + (q->most + 1) * line;
+    taps weights = {v->a, v->a_type, v->M, v->channels, v->a_row, v->a_channel};
     for (int64_t block = 0; block < q->blocks; block++) {
         int64_t c0 = cut(v->channels, block, q->blocks), n = cut(v->channels, block + 1, q->blocks) - c0;
-        for (int64_t z = 0; z < rows; z += V_LANES) K(turn_taps)(weights, m + z, c0, n, 0, g + z / V_LANES * q->taps_size);
         int last = block + 1 == q->blocks;
-        taps_ahead ahead = K(taps_ahead)(weights, last ? m + rows : m, GEMM_COLS, last ? 0 : c0 + n, n);
+        for (int64_t z = 0; z < high; z += V_LANES) K(turn_taps)(&weights, m + z, c0, n, 0, g + z / V_LANES * q->taps_size);
+        taps_ahead ahead = K(taps_ahead)(&weights, last ? m + high : m, GEMM_COLS, last ? 0 : c0 + n, n);
         strip s = {.n = n, .plane = plane, .turn = v->transposed ? -1 : 1, .ahead = &ahead};
-        s.asked = ceil_div(ahead.stretches * ahead.lines, (b1 - b0) * v->H * ceil_div(v->W, GEMM_ROWS) * n);
+        s.asked = ceil_div(ahead.stretches * ahead.lines, (r1 - r0) * ceil_div(v->W, GEMM_ROWS) * n);
         const float *panel[V_TILE_VECS] = {g};
-        panel[V_TILE_VECS - 1] = rows > V_LANES ? g + q->taps_size : g;
-        for (int64_t b = b0; b < b1; b++)
-            run_image(v, s, panel, v->x + (b * v->channels + c0) * plane, sums + (b - b0) * plane * GEMM_COLS, block == 0);
+        panel[V_TILE_VECS - 1] = high > V_LANES ? g + q->taps_size : g;
+        for (int64_t r = r0; r < r1; r++)
+            run_row(v, &s, panel, v->x + (r / v->H * v->channels + c0) * plane, r % v->H, sums + (r - r0) * line, block == 0);
     }
-    for (int64_t b = b0; b < b1; b++) finish(v, m, b, sums + (b - b0) * plane * GEMM_COLS, turned);
+    for (int64_t r = r0, n; r < r1; r += n) {
+        n = min64(r1 - r, v->H - r % v->H);
+        finish(v, m, r / v->H, r % v->H * v->W, n * v->W, sums + (r - r0) * line, turned);
+    }
 }
 
 void K(conv_small)(const conv_view *v) {
