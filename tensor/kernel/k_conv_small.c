@@ -29,6 +29,7 @@
 enum {
     PIXELS = 4096, /* of an image, at most: of larger ones the channels would fall into the same sets of the caches */
     GROUP = 1024,  /* pixels of a task, 128 KB of sums */
+    LEAST = 32,    /* pixels of a task: with fewer, weights are turned for too little */
     CB = 64,       /* channels; 74 KB of weights */
     MIDDLE = 1024  /* pixels of an image from which on it is half of them */
 };
@@ -43,7 +44,9 @@ static plan make_plan(const conv_view *v) {
     int64_t rows = v->batch * v->H, cb = v->H * v->W > MIDDLE ? CB / 2 : CB;
     plan q = {.panels = ceil_div(v->M, GEMM_COLS), .blocks = max64(1, ceil_div(v->channels, cb))};
     q.threads = tn_threads_for(v->threads < 1 ? 1 : v->threads, 0.18 * (double)(rows * v->W) * (double)v->M * (double)v->channels);
-    q.groups = min64(rows, max64(ceil_div(rows * v->W, GROUP), ceil_div(4 * (int64_t)q.threads, q.panels)));
+    q.groups = ceil_div(rows * v->W, GROUP);
+    for (int64_t n; n = q.panels * q.groups, n % q.threads && n < 4 * q.threads && rows * v->W >= (q.groups + 1) * LEAST;) q.groups++;
+    q.groups = min64(q.groups, rows);
     q.most = ceil_div(rows, q.groups);
     q.taps_size = taps_room(ceil_div(v->channels, q.blocks));
     q.size = V_TILE_VECS * q.taps_size + ((q.most + 1) * v->W + V_LANES) * GEMM_COLS + V_LANES * V_LANES;
