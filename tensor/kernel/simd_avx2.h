@@ -142,7 +142,7 @@ static inline v16 v_shift_in(v16 a, float x) {
 }
 
 /* 8x8, from 4x4 blocks inside the 128-bit halves. */
-static inline void v_transpose8(__m256 r[8]) {
+V_INLINE void v_transpose8(__m256 r[8]) {
     __m256 t[8];
     for (int i = 0; i < 8; i += 4) {
         __m256 a = _mm256_unpacklo_ps(r[i], r[i + 1]), b = _mm256_unpackhi_ps(r[i], r[i + 1]);
@@ -156,7 +156,7 @@ static inline void v_transpose8(__m256 r[8]) {
     }
 }
 
-static inline void v_transpose_rows(v16 r[16], int64_t rows) {
+V_INLINE void v_transpose_rows(v16 r[16], int64_t rows) {
     __m256 q[4][8];
     for (int i = 0; i < 8; i++) q[0][i] = r[i].a, q[1][i] = r[i].b, q[2][i] = r[8 + i].a, q[3][i] = r[8 + i].b;
     for (int i = 0; i < (rows > 8 ? 4 : 2); i++) v_transpose8(q[i]);

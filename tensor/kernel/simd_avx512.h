@@ -107,7 +107,7 @@ static inline v16 v_shift_in(v16 a, float x) {
         r[8 + i] = _mm512_shuffle_f32x4(ab, cd, 0x88), r[12 + i] = _mm512_shuffle_f32x4(ab, cd, 0xdd); \
     }
 /* Written out, so that the vectors stay in registers. */
-static inline void v_transpose_rows(v16 r[16], int64_t rows) {
+V_INLINE void v_transpose_rows(v16 r[16], int64_t rows) {
     __m512d t[16];
     (void)rows;
     V_TURN_LANES(0) V_TURN_LANES(4) V_TURN_LANES(8) V_TURN_LANES(12)

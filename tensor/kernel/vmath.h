@@ -18,13 +18,6 @@
 
 #include "tensor/kernel/simd.h"
 
-/* Called, instead of inlined, the larger functions pass their vectors through memory at a third of the speed. */
-#if defined(__GNUC__)
-#define V_INLINE static inline __attribute__((always_inline))
-#else
-#define V_INLINE static inline
-#endif
-
 /* ---- exp ---- */
 
 /* e^(hi + lo) = p 2^n with p in [0.70, 1.42]. hi is clamped to [-120, 89], where the result is 0 and infinity whatever
