@@ -19,6 +19,7 @@
 
 enum {
     KC = 512,         /* a panel of A is 28 KB, for a first-level cache of 32 KB */
+    IN_PLACE_KC = 640, /* where A is not copied, and so may meet narrower blocks of B: chains of 640 channels need not rest */
     BLOCK = KC * 320, /* of B, 0.6 MB, for a second-level cache of 1 MB */
     NC = 640,         /* where K is short, A is copied for more columns at once */
     MB = 1024,        /* rows that one packed block of B serves */
@@ -193,7 +194,7 @@ static plan make_plan(const gemm *g) {
     /* what does not stay in a cache until it is read is not brought into it to be written */
     q.stream = g->batch * g->M * g->N > V_STREAM_FLOATS && !g->acc && !g->turned && (uintptr_t)g->C % 64 == 0 && g->ldc % 16 == 0 &&
                g->c_step % 16 == 0;
-    q.kc = round_up(ceil_div(K, ceil_div(K, KC)), 16);
+    q.kc = round_up(ceil_div(K, ceil_div(K, q.in_place ? IN_PLACE_KC : KC)), 16);
     int64_t widest = min64(NC, BLOCK / q.kc / GEMM_COLS * GEMM_COLS);
     int64_t m0 = ceil_div(g->M, MB), n0 = ceil_div(g->N, widest), most = q.threads == 1 ? 1 : 2 * (int64_t)q.threads;
     q.m_tasks = m0, q.n_tasks = n0;
