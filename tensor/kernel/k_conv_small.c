@@ -14,12 +14,12 @@
  *
  * GFLOP/s of two threads at the count with zeros, by k_conv_direct.c > here, forward and dx:
  *
- *   320 at 64x64     223, 222 > 229, 228 (AVX2: 185, 168 > 211, 206)     1280 at 8x8, F32 weights   219, 221 > 221, 213
- *   640 at 32x32     221, 222 > 235, 233 (AVX2: 185, 167 > 202, 200)                  F16 weights   208, 199 > 229, 218
- *   1280 at 16x16    223, 225 > 228, 226 (AVX2: 188, 177 > 204, 192)                  F32, batch 2  221, 223 > 239, 233
- *   128 at 8x8, batch 32, 213, 212 > 250, 248                            128 at 4x4, batch 32       191, 191 > 290, 284
+ *   320 at 64x64     223, 222 > 229, 228 (AVX2: 185, 168 > 211, 206)     1280 at 8x8, F32 weights   219, 221 > 232, 220
+ *   640 at 32x32     221, 222 > 235, 233 (AVX2: 185, 167 > 202, 200)                  F16 weights   208, 199 > 235, 225
+ *   1280 at 16x16    223, 225 > 231, 228 (AVX2: 188, 177 > 204, 192)                  F32, batch 2  221, 223 > 243, 233
+ *   128 at 8x8, batch 32, 213, 212 > 252, 250                            128 at 4x4, batch 32       191, 191 > 301, 295
  *
- * One image of 4x4 loses (1280 channels, F32: 200 > 190; AVX2, whose turning is slower, 173 > 112). */
+ * AVX2, whose turning is slower, loses with a single image of 8x8 (192 > 185) or 4x4 (173 > 120; AVX-512 200 > 206). */
 #include "tensor/kernel/k_conv.h"
 #include "tensor/kernel/k_gemm.h"
 #include "tensor/kernel/k_taps.h"
@@ -30,8 +30,8 @@ enum {
     PIXELS = 4096, /* of an image, at most: of larger ones the channels would fall into the same sets of the caches */
     GROUP = 1024,  /* pixels of a task, 128 KB of sums */
     LEAST = 32,    /* pixels of a task: with fewer, weights are turned for too little */
-    CB = 64,       /* channels; 74 KB of weights */
-    MIDDLE = 1024  /* pixels of an image from which on it is half of them */
+    CB = 128,      /* channels at most: 147 KB of weights, for which long stretches of a row are read at once, */
+    SLAB = 1 << 16 /* and floats of their pixels, which leaves at least a quarter of those channels */
 };
 
 typedef struct plan {
@@ -41,7 +41,7 @@ typedef struct plan {
 } plan;
 
 static plan make_plan(const conv_view *v) {
-    int64_t rows = v->batch * v->H, cb = v->H * v->W > MIDDLE ? CB / 2 : CB;
+    int64_t rows = v->batch * v->H, cb = max64(CB / 4, min64(CB, SLAB / (v->H * v->W) / V_LANES * V_LANES));
     plan q = {.panels = ceil_div(v->M, GEMM_COLS), .blocks = max64(1, ceil_div(v->channels, cb))};
     q.threads = tn_threads_for(v->threads < 1 ? 1 : v->threads, 0.18 * (double)(rows * v->W) * (double)v->M * (double)v->channels);
     q.groups = ceil_div(rows * v->W, GROUP);
@@ -56,7 +56,7 @@ static plan make_plan(const conv_view *v) {
 int K(conv_is_small)(const conv_view *v) {
     int geometry = v->KH == 3 && v->KW == 3 && v->stride == 1 && v->phases == 1 && !v->folded && v->row0 == -1 && v->col0 == -1 &&
                    v->YH == v->H && v->YW == v->W;
-    if (!geometry || v->H * v->W > PIXELS || v->H < 1 || v->W < 1) return 0;
+    if (!geometry || v->H * v->W > PIXELS || v->H < 1 || v->W < 1 || v->batch < 1) return 0;
     /* multiply-adds for a channel, in panels of 32 rows here and vectors of pixels there */
     return round_up(v->M, 32) * (3 * v->H - 2) * (3 * v->W - 2) < v->M * 9 * round_up(v->H * v->W, V_LANES);
 }
