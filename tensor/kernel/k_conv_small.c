@@ -36,7 +36,8 @@ enum {
 
 typedef struct plan {
     int64_t panels, groups, most;    /* of M; of rows of the images; rows of the largest group */
-    int64_t blocks, taps_size, size; /* the last: of a worker, in floats */
+    int64_t blocks;
+    int64_t taps_size, sums_size, size; /* of a worker's scratch, in floats: of a vector of rows; the last: all */
     int threads;
 } plan;
 
@@ -49,14 +50,15 @@ static plan make_plan(const conv_view *v) {
     q.groups = min64(q.groups, rows);
     q.most = ceil_div(rows, q.groups);
     q.taps_size = taps_room(ceil_div(v->channels, q.blocks));
-    q.size = V_TILE_VECS * q.taps_size + ((q.most + 1) * v->W + V_LANES) * GEMM_COLS + V_LANES * V_LANES;
+    q.sums_size = (q.most * v->W + V_LANES) * GEMM_COLS; /* `finish` reads 16 pixels at a time */
+    q.size = V_TILE_VECS * q.taps_size + q.sums_size + V_LANES * V_LANES;
     return q;
 }
 
 int K(conv_is_small)(const conv_view *v) {
     int geometry = v->KH == 3 && v->KW == 3 && v->stride == 1 && v->phases == 1 && !v->folded && v->row0 == -1 && v->col0 == -1 &&
                    v->YH == v->H && v->YW == v->W;
-    if (!geometry || v->H * v->W > PIXELS || v->H < 1 || v->W < 1 || v->batch < 1) return 0;
+    if (!geometry || v->H * v->W > PIXELS || v->H < 1 || v->W < 1 || v->batch < 1 || v->channels < 1) return 0;
     /* multiply-adds for a channel, in panels of 32 rows here and vectors of pixels there */
     return round_up(v->M, 32) * (3 * v->H - 2) * (3 * v->W - 2) < v->M * 9 * round_up(v->H * v->W, V_LANES);
 }
@@ -203,7 +205,7 @@ static void run_task(void *arg, int64_t index, int worker) {
     const plan *q = &w->q;
     int64_t m = index / q->groups * GEMM_COLS, high = min64(GEMM_COLS, v->M - m), plane = v->H * v->W, line = v->W * GEMM_COLS;
     int64_t r0 = cut(v->batch * v->H, index % q->groups, q->groups), r1 = cut(v->batch * v->H, index % q->groups + 1, q->groups);
-    float *g = (float *)v->scratch + worker * q->size, *sums = g + V_TILE_VECS * q->taps_size, *turned = sums + (q->most + 1) * line;
+    float *g = (float *)v->scratch + worker * q->size, *sums = g + V_TILE_VECS * q->taps_size, *turned = sums + q->sums_size;
     taps weights = {v->a, v->a_type, v->M, v->channels, v->a_row, v->a_channel};
     for (int64_t block = 0; block < q->blocks; block++) {
         int64_t c0 = cut(v->channels, block, q->blocks), n = cut(v->channels, block + 1, q->blocks) - c0;

@@ -12,11 +12,11 @@ static inline uintptr_t address_of(const taps *a, int64_t element) {
 
 #define EACH_9(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 
-/* out[e], lane l = element at + l stride + e, e < 16, l < lanes. Lanes behind repeat the last; elements behind the end of the weight
+/* out[e], lane l = element at + l row + e, e < 16, l < lanes. Lanes behind repeat the last; elements behind the end of the weight
  * are 0. With `nine` only the first nine, and with `reversed` those from the last on. */
-static inline void turn(const taps *a, int64_t at, int64_t stride, int64_t lanes, int nine, int reversed, float *out) {
+static inline void turn(const taps *a, int64_t at, int64_t lanes, int nine, int reversed, float *out) {
     v16 r[16];
-    int64_t size = a->rows * a->channels * 9, last = at + (lanes - 1) * stride;
+    int64_t stride = a->row, size = a->rows * a->channels * 9, last = at + (lanes - 1) * stride;
 #define LOAD_EDGE(i) r[i] = v_loadn_typed(a->base, a->type, min64(at + i * stride, last), min64(V_LANES, size - min64(at + i * stride, last)));
     if (lanes == V_LANES && last + V_LANES <= size) {
         v_load_rows(r, a->base, a->type, at, stride);
@@ -40,12 +40,12 @@ void K(turn_taps)(const taps *a, int64_t m0, int64_t c0, int64_t n, int reversed
     if (a->channel == 9 && !reversed) { /* the 9 n taps of a row are one stretch */
         for (int64_t e = 0; e < 9 * n; e += V_LANES, at += V_LANES, g += V_LANES * V_LANES) {
             for (int64_t i = 0; i < lanes; i++) v_prefetch(address_of(a, at + i * a->row + TAPS_AHEAD));
-            turn(a, at, a->row, lanes, 0, 0, g);
+            turn(a, at, lanes, 0, 0, g);
         }
     } else {
         for (int64_t c = 0; c < n; c++, at += a->channel, g += 9 * V_LANES) {
             for (int64_t i = 0; i < 9; i++) v_prefetch(address_of(a, at + CHANNELS_AHEAD * a->channel + i * V_LANES));
-            turn(a, at, a->row, lanes, 1, reversed, g);
+            turn(a, at, lanes, 1, reversed, g);
         }
     }
 }
