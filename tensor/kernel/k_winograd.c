@@ -40,8 +40,8 @@ enum {
     CHANNELS = 16,      /* of V that a task makes */
     MADE = 14,          /* to make an element of V or U takes as long as so many multiply-adds with it */
     KEPT_TILES = 32,
-    KEPT_V = 5 << 15,    /* floats of their V, 0.6 MB: 128 channels */
-    KEPT_U = 1 << 20,    /* floats of U, 4 MB */
+    KEPT_V = 5 << 15,   /* floats of their V, 0.6 MB: 128 channels */
+    KEPT_U = 1 << 20,   /* floats of U, 4 MB */
     HELD = V_LANES,     /* floats before a worker's V: which section it is of */
     SKEW = 16           /* floats that keep the elements of a patch out of the same cache set */
 };
@@ -76,7 +76,9 @@ static wino backward_of(const k_conv *p) {
     return w;
 }
 
-static int64_t all_u(const plan *q) { return ceil_div(q->w.O, OUTPUTS) * q->u_size; }
+/* Of a U that is kept: its tasks, and its floats. */
+static int64_t weight_tasks(const plan *q) { return ceil_div(q->w.O, OUTPUTS); }
+static int64_t all_u(const plan *q) { return weight_tasks(q) * q->u_size; }
 
 static plan make_plan(wino w) {
     plan q = {.w = w};
@@ -232,8 +234,9 @@ static void weight_task(void *arg, int64_t index, int worker) {
 static section section_for(const plan *q, int64_t index, int worker) {
     room r = room_of(q, worker);
     section s = section_of(q, index, r.V);
-    for (int64_t i = 0; q->kept && !q->shared_u && *r.held < 0 && i < ceil_div(q->w.O, OUTPUTS); i++) weight_task((void *)q, i, worker);
-    for (int64_t i = 0; !q->shared_v && *r.held != index && i < data_tasks(&s); i++) data_task(&s, i, worker);
+    int no_u = q->kept && !q->shared_u && *r.held < 0, no_v = !q->shared_v && *r.held != index;
+    for (int64_t i = 0; no_u && i < weight_tasks(q); i++) weight_task((void *)q, i, worker);
+    for (int64_t i = 0; no_v && i < data_tasks(&s); i++) data_task(&s, i, worker);
     *r.held = index;
     return s;
 }
@@ -267,7 +270,7 @@ static void output_task(void *arg, int64_t index, int worker) {
 static void convolve(wino w) {
     plan q = make_plan(w);
     for (int i = 0; i < q.threads; i++) *room_of(&q, i).held = -1;
-    if (q.shared_u) tn_parallel_for(q.threads, ceil_div(w.O, OUTPUTS), weight_task, &q);
+    if (q.shared_u) tn_parallel_for(q.threads, weight_tasks(&q), weight_task, &q);
     int64_t together = q.shared_v ? 1 : q.sections;
     for (int64_t i = 0; i < q.sections; i += together) {
         section s = section_of(&q, i, w.p->scratch);
