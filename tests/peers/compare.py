@@ -105,7 +105,8 @@ def run_kernels():
     """(kind, way, shape) -> {contender: GFLOP/s}"""
     openblas = os.path.join(WORK, 'openblas/libopenblas.so.0')
     env = own_environment()
-    env.update(OMP_NUM_THREADS='2', BLIS_NUM_THREADS='2', BLIS_ARCH_TYPE='0', OMP_WAIT_POLICY='active')
+    env.update(OMP_NUM_THREADS='2', BLIS_NUM_THREADS='2', OMP_WAIT_POLICY='active')
+    if 'avx512f' in open('/proc/cpuinfo').read(): env['BLIS_ARCH_TYPE'] = '0'
     out = subprocess.run([KERNELS, openblas if os.path.exists(openblas) else library('libopenblas.so.0'), library('libblis.so.4')],
                          stdout=subprocess.PIPE, text=True, env=env, check=True).stdout
     table = {}
@@ -142,7 +143,8 @@ def kernels():
     ratios['conv-direct'] = worst([(r.get('ours-direct', r['ours']) / r['onednn-direct'], named(*k)) for k, r in conv.items()
                                    if k[0] != 'dw' and 'onednn-direct' in r and not k[1].startswith('toy')], 'conv-direct')
     wins = [(max(r['ours'], r.get('ours-winograd', 0)) / r['onednn-winograd'], named(*k)) for k, r in conv.items() if r.get('onednn-winograd', 0) > r.get('onednn-direct', 0)]
-    ratios['conv-winograd'] = worst(wins, 'conv-winograd')
+    if wins: ratios['conv-winograd'] = worst(wins, 'conv-winograd')
+    else: say('conv-winograd: nothing to compare with: oneDNN has no such form on this processor')
     ratios['conv-wgrad'] = worst([(r.get('ours-direct', r['ours']) / r['onednn-direct'], named(*k)) for k, r in conv.items() if k[0] == 'dw' and 'onednn-direct' in r], 'conv-wgrad')
 
 
