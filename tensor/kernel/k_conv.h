@@ -2,24 +2,23 @@
 #ifndef TN_K_CONV_H
 #define TN_K_CONV_H
 
-#include "tensor/kernel/simd.h"
+#include "tensor/kernel/k_wish.h"
 
 enum { CONV_ROWS = V_TILE_ROWS, CONV_VECS = V_TILE_VECS, CONV_TILE = CONV_ROWS * CONV_VECS * V_LANES };
 
-/* One step of all chains of a tile: where its element of A and its vectors of B lie, from the tile's pointers, in floats; and
- * which line is asked for meanwhile, from the address `ahead`, in bytes. */
+/* One step of all chains of a tile: where its element of A and its vectors of B lie, from the tile's pointers, in floats. */
 typedef struct conv_step {
-    int32_t a, b, ahead;
+    int32_t a, b;
 } conv_step;
 
-enum { STEP_FLOATS = 3 }; /* its size */
+enum { STEP_FLOATS = 2 }; /* its size */
 
 typedef struct conv_operands {
     const conv_step *step;
     const float *a;
     int64_t lda;
-    const float *b[CONV_VECS]; /* b[1] NULL: the tile is one vector wide */
-    uintptr_t ahead;
+    const float *b[CONV_VECS]; /* b[1] NULL: the tile is one vector wide, and asks for nothing */
+    wish ask;
     float *y[CONV_VECS]; /* NULL: chains end in t; else there, rows ldy apart, + bias [rows] where that is given */
     int64_t ldy;
     const float *bias;

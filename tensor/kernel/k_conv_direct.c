@@ -32,7 +32,6 @@ enum {
     SLAB = 1 << 17,  /* floats: half of a second-level cache of 1 MB */
     STRIPE = 64,     /* columns: with 8 rows between 2 of the neighbours, 10 are copied */
     LEAST = 128,     /* pixels of a region are worth a task */
-    LINE = 64,       /* bytes that come from memory together */
     PLACE_FLOATS = 8, /* size of a place, and of a phase */
     PHASE_FLOATS = 4
 };
@@ -208,14 +207,6 @@ typedef struct phase {
     int64_t taps, step;
 } phase;
 
-/* Line k of the next panel, from its first element, as bytes: of its rows in turn, or of what lies together of each channel; the
- * last one again for those that are no more. */
-static int32_t line_ahead(const conv_view *v, const plan *q, int64_t c, int64_t tap, int64_t k) {
-    int64_t size = (int64_t)dtype_size(v->a_type);
-    if (v->a_row > v->a_channel) return (int32_t)(k % CONV_ROWS * v->a_row * size + min64(k / CONV_ROWS * LINE, q->cb * v->a_channel * size));
-    return (int32_t)(c * v->a_channel * size + min64(tap * LINE, CONV_ROWS * v->a_row * size));
-}
-
 /* Where the chain of a phase, with taps r down and s along, finds each tap of each channel of a block. */
 static void fill_phase(const conv_view *v, const plan *q, int64_t width, axis r, axis s, const phase *h, int64_t index, conv_step *step) {
     int64_t pitch = width + q->reach, k = h->step, turn = v->transposed ? -1 : 1;
@@ -227,7 +218,6 @@ static void fill_phase(const conv_view *v, const plan *q, int64_t width, axis r,
             int64_t a = v->folded ? index * CONV_ROWS * q->lda + t * round_up(q->cb, V_LANES) : tap;
             step[k].a = (int32_t)(c * q->a_channel + a);
             step[k].b = (int32_t)(plane * q->plane + down / v->stride * pitch + (q->reach ? right / v->stride : 0));
-            step[k].ahead = line_ahead(v, q, c, tap, k);
         }
 }
 
@@ -330,8 +320,7 @@ typedef struct pass {
     const float *slab, *bias;
     const phase *phases;
     const conv_step *step;
-    uintptr_t ahead;
-    conv_operands from;
+    conv_operands from; /* which ask for the next panel */
     float *t, *mixed;
     int first, last;
 } pass;
@@ -360,22 +349,32 @@ static int written_by_tile(const conv_view *v, const place *at, pass *s) {
     return whole;
 }
 
-/* All pixels of the region, one row of phases after the other. The lines of the next panel come while the first tiles compute. */
+/* All pixels of the region, one row of phases after the other. */
 static void run_panel(const job *w, const region *g, const place *at, pass *s) {
     int64_t all = g->images * g->vectors, phases = w->v->phases;
     float *t = s->t;
     for (int64_t row = 0; row < phases; row++)
         for (int64_t i = 0; i < all; i += CONV_VECS, t += w->q.blocks > 1 ? phases * CONV_TILE : 0) {
             for (int64_t z = 0; z < CONV_VECS; z++) s->from.b[z] = i + z < all ? s->slab + at[i + z].slab : NULL;
-            s->from.ahead = i ? (uintptr_t)s->from.a : s->ahead;
             int written = written_by_tile(w->v, at + i, s);
             for (int64_t column = 0; column < phases; column++) {
                 const phase *h = s->phases + row * phases + column;
                 s->from.step = s->step + h->step;
                 K(conv_tile)(s->h, s->channels * h->taps, &s->from, t + column * CONV_TILE, s->first);
+                next_part(&s->from.ask);
             }
             if (s->last && !written) write_tile(w, g, at + i, s, row, t);
         }
+}
+
+/* The weights of the next panel, rows from m on and n channels from c, in the lines in which they lie; a part in each of `tiles` tiles
+ * of each phase. */
+static wish ask_panel(const conv_view *v, int64_t m, int64_t c, int64_t n, int64_t tiles) {
+    int64_t size = (int64_t)dtype_size(v->a_type), rows = min64(CONV_ROWS, v->M - m), phases = v->phases * v->phases;
+    int64_t steps = n * v->KH * v->KW / phases, channels = min64(n, v->channels - c);
+    uintptr_t at = (uintptr_t)v->a + (uintptr_t)((m * v->a_row + c * v->a_channel) * size);
+    return v->a_row > v->a_channel ? wish_for(at, rows, v->a_row * size, channels * v->a_channel * size, tiles * phases, steps)
+                                   : wish_for(at, channels, v->a_channel * size, rows * v->a_row * size, tiles * phases, steps);
 }
 
 static void run_task(void *arg, int64_t index, int worker) {
@@ -401,7 +400,7 @@ static void run_task(void *arg, int64_t index, int worker) {
             pass s = {.m = m, .h = cut(v->M, p + 1, q->panels) - m, .channels = c1 - c0, .slab = slab, .phases = phases, .step = step,
                       .first = block == 0, .last = block == q->blocks - 1};
             s.from.lda = q->lda, s.from.a = panel_of(v, q, m, s.h, c0, c1 - c0, room);
-            s.ahead = (uintptr_t)v->a + (uintptr_t)(next * v->a_row + (p + 1 < p1 ? c0 : c1) * v->a_channel) * dtype_size(v->a_type);
+            s.from.ask = ask_panel(v, next, p + 1 < p1 ? c0 : c1, c1 - c0, tiles);
             s.t = t + (q->blocks > 1 ? (p - p0) * v->phases * v->phases * tiles * CONV_TILE : 0);
             s.mixed = (float *)phases + q->phase_size - v->phases * CONV_ROWS * V_LANES;
             for (int64_t r = 0; v->bias && r < s.h; r++) bias[r] = s_load_typed(v->bias, v->bias_type, m + r);

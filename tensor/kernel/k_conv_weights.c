@@ -21,8 +21,7 @@ enum {
     RESTING = 45,     /* panels of channels x taps of chains that rest, for 128 outputs */
     LEAST = 5,        /* panels of channels that a task has, */
     MOST = 20,        /* at the least and at the most */
-    OUTPUTS = CONV_VECS * V_LANES,
-    LINE = 64         /* bytes that come from memory together */
+    OUTPUTS = CONV_VECS * V_LANES
 };
 
 typedef struct plan {
@@ -120,52 +119,41 @@ static void turn_dy(const k_conv *p, const plan *q, const block *k, int64_t o0, 
         }
 }
 
-/* Outputs whose lines of dw are asked for during one of the taps. */
-static int64_t ahead_rows(const plan *q) { return ceil_div(OUTPUTS, q->taps); }
-
-/* What the tiles of a block ask for: `lines` of each of some rows that lie `pitch` bytes apart, a row within `each` steps. */
-typedef struct asked {
-    int64_t rows, pitch, lines, each;
-} asked;
-
-/* Where a chain finds its pixels, in order, and the line asked for meanwhile. */
-static void fill_steps(const k_conv *p, const plan *q, const block *k, asked a, conv_step *step) {
+/* Where a chain finds its pixels, in order. */
+static void fill_steps(const k_conv *p, const plan *q, const block *k, conv_step *step) {
     int64_t n = 0;
     for (int64_t b = 0; b < k->images; b++)
         for (int64_t y = 0; y < k->rows; y++)
             for (int64_t x = 0; x < p->Q; x++, n++) {
-                int64_t row = min64(n / a.each, a.rows - 1), line = min64(n % a.each * a.lines / a.each, a.lines - 1);
                 step[n].a = (int32_t)(b * q->image + y * p->stride * q->pitch + x * p->stride);
                 step[n].b = (int32_t)(n * OUTPUTS);
-                step[n].ahead = (int32_t)min64(row * a.pitch + line * LINE, INT32_MAX);
             }
 }
 
-/* In the last block tiles ask for the lines of dw that they will be written to. */
-static asked ask_dw(const k_conv *p, const plan *q) {
-    int64_t lines = ceil_div(CONV_ROWS * q->taps, V_LANES) + 1;
-    return (asked){ahead_rows(q), p->C * q->taps * (int64_t)sizeof *p->dw, lines, lines};
+/* In the last block the tiles of tap `tap` ask for some of the lines of dw that those of all taps will be written to: outputs from o
+ * on, h channels from c on. */
+static wish ask_dw(const k_conv *p, const plan *q, int64_t o, int64_t c, int64_t h, int64_t tap, int64_t steps) {
+    int64_t size = (int64_t)sizeof *p->dw, rows = ceil_div(OUTPUTS, q->taps), first = o + min64(tap * rows, OUTPUTS);
+    uintptr_t at = (uintptr_t)p->dw + (uintptr_t)((first * p->C + c) * q->taps * size);
+    return wish_for(at, min64(rows, p->O - first), p->C * q->taps * size, h * q->taps * size, 1, steps);
 }
 
-/* Where tap `tap` of outputs from o on and channels from c on begins. The last may ask for lines behind dw. */
-static uintptr_t dw_from(const k_conv *p, const plan *q, int64_t o, int64_t c, int64_t tap) {
-    return (uintptr_t)p->dw + (uintptr_t)(((o + min64(tap * ahead_rows(q), OUTPUTS)) * p->C + c) * q->taps) * sizeof *p->dw;
-}
-
-/* In the others, for the next block's planes of dy and x: so many that `tiles` tiles ask for all of n outputs and channels. */
-static asked ask_planes(const k_conv *p, const plan *q, int64_t n, int64_t tiles) {
-    int64_t rows = ceil_div(q->images * n, tiles), floats = min64(p->H, (q->rows - 1) * p->stride + p->KH) * p->W;
-    return (asked){rows, p->P * p->Q * (int64_t)sizeof *p->dy, ceil_div(floats, V_LANES), max64(1, q->steps / rows)};
-}
-
-/* Where tile i of a block begins to ask: the tiles share the planes of each image of the next block in turn, those of outputs
- * o0..o1, then those of channels c0..c0+channels, if planes of x and dy are of the same size; else x is waited for. */
-static uintptr_t ask_from(const k_conv *p, const block *next, int64_t o0, int64_t o1, int64_t c0, int64_t channels, asked a, int64_t i) {
-    int64_t outputs = ceil_div(o1 - o0, a.rows), both = outputs + ceil_div(channels, a.rows), b = next->b0 + i / both, plane = i % both;
-    if (i / both >= next->images) return (uintptr_t)p->dy;
-    if (plane < outputs) return (uintptr_t)(p->dy + ((b * p->O + o0 + plane * a.rows) * p->P + next->p0) * p->Q);
-    if (p->H * p->W != p->P * p->Q) return (uintptr_t)p->dy;
-    return (uintptr_t)(p->x + ((b * p->C + c0 + (plane - outputs) * a.rows) * p->H + max64(0, next->p0 * p->stride - p->top)) * p->W);
+/* In the others, tile i of `tiles` asks for planes of the next block: the tiles share those of each image in turn, of outputs
+ * o0..o1, then of channels c0..c1, if planes of x and dy are of the same size; else x is waited for. */
+static wish ask_planes(const k_conv *p, const plan *q, const block *next, int64_t o0, int64_t o1, int64_t c0, int64_t c1, int64_t i,
+                       int64_t tiles) {
+    int64_t rows = ceil_div(q->images * (o1 - o0 + c1 - c0), tiles); /* planes of a tile */
+    int64_t outputs = ceil_div(o1 - o0, rows), both = outputs + ceil_div(c1 - c0, rows), b = next->b0 + i / both, z = i % both * rows;
+    int64_t size = (int64_t)sizeof *p->dy, bytes = min64(p->H, (q->rows - 1) * p->stride + p->KH) * p->W * size;
+    if (b >= next->b0 + next->images) return (wish){0};
+    if (i % both < outputs) {
+        const float *dy = p->dy + ((b * p->O + o0 + z) * p->P + next->p0) * p->Q;
+        return wish_for((uintptr_t)dy, min64(rows, o1 - o0 - z), p->P * p->Q * size, bytes, 1, q->steps);
+    }
+    if (p->H * p->W != p->P * p->Q) return (wish){0};
+    z -= outputs * rows;
+    const float *x = p->x + ((b * p->C + c0 + z) * p->H + max64(0, next->p0 * p->stride - p->top)) * p->W;
+    return wish_for((uintptr_t)x, min64(rows, c1 - c0 - z), p->H * p->W * size, bytes, 1, q->steps);
 }
 
 /* dw (+)= the tiles of all taps, of rows c..c+h and outputs o..o+n. Of one output they are h KH KW floats that follow each
@@ -215,7 +203,7 @@ static void run_task(void *arg, int64_t index, int worker) {
     int64_t panels = ceil_div(channels, CONV_ROWS), blocks = q->i_blocks * q->p_blocks, steps = round_up(q->steps, V_LANES);
     float *slab = (float *)p->scratch + worker * worker_size(q), *dy = slab + q->slab_size, *T = dy + q->dy_size;
     conv_step *step = (conv_step *)(void *)(T + q->t_size);
-    asked planes = ask_planes(p, q, o1 - o0 + channels, ceil_div(o1 - o0, OUTPUTS) * panels * q->taps);
+    int64_t tiles = ceil_div(o1 - o0, OUTPUTS) * panels * q->taps;
     block had = {0};
 
     for (int64_t z = 0; z < blocks; z++) {
@@ -223,7 +211,7 @@ static void run_task(void *arg, int64_t index, int worker) {
         block k = block_at(p, q, z), next = last ? k : block_at(p, q, z + 1);
         fill_slab(p, q, &k, c0, channels, slab);
         turn_dy(p, q, &k, o0, o1 - o0, dy);
-        if (last || k.images != had.images || k.rows != had.rows) fill_steps(p, q, &k, last ? ask_dw(p, q) : planes, step);
+        if (k.images != had.images || k.rows != had.rows) fill_steps(p, q, &k, step);
         had = k;
         float *t = T;
         int64_t i = 0;
@@ -234,7 +222,8 @@ static void run_task(void *arg, int64_t index, int worker) {
                 for (int64_t tap = 0; tap < q->taps; tap++, t += CONV_TILE, i++) {
                     const float *a = slab + c * q->channel + tap / p->KW * q->pitch + tap % p->KW;
                     conv_operands from = {.step = step, .a = a, .lda = q->channel, .b = {b}};
-                    from.ahead = last ? dw_from(p, q, o, c0 + c, tap) : ask_from(p, &next, o0, o1, c0, channels, planes, i);
+                    from.ask = last ? ask_dw(p, q, o, c0 + c, h, tap, q->steps)
+                                    : ask_planes(p, q, &next, o0, o1, c0, c0 + channels, i, tiles);
                     if (o + V_LANES < o1) from.b[CONV_VECS - 1] = b + (CONV_VECS - 1) * V_LANES;
                     K(conv_tile)(h, k.images * k.rows * p->Q, &from, t, z == 0);
                 }

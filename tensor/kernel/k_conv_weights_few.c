@@ -14,9 +14,7 @@
 
 enum {
     WIDTH = CONV_VECS * V_LANES, /* columns of a panel */
-    PANELS = 1 << 16,            /* floats of the turned columns: 256 KB of a second-level cache of 1 MB */
-    LINE = 64,                   /* bytes that come from memory together */
-    LINES = WIDTH * 4 / LINE     /* of a row of a tile */
+    PANELS = 1 << 16             /* floats of the turned columns: 256 KB of a second-level cache of 1 MB */
 };
 
 typedef struct plan {
@@ -85,15 +83,13 @@ static void turn_columns(const k_conv *p, const plan *q, int64_t n0, int64_t n1,
     }
 }
 
-/* Where a chain finds its pixels, in order, and the lines of a tile of dw. */
-static void fill_steps(const k_conv *p, const plan *q, conv_step *step) {
-    int64_t n = 0, size = q->columns * (int64_t)sizeof *p->dw;
+/* Where a chain finds its pixels, in order. */
+static void fill_steps(const k_conv *p, conv_step *step) {
+    int64_t n = 0;
     for (int64_t b = 0; b < p->batch; b++)
         for (int64_t k = 0; k < p->P * p->Q; k++, n++) {
-            int64_t line = n * CONV_ROWS * LINES / q->pixels;
             step[n].a = (int32_t)(b * p->O * p->P * p->Q + k);
             step[n].b = (int32_t)(n * WIDTH);
-            step[n].ahead = q->stream ? 0 : (int32_t)min64(line / LINES * size + line % LINES * LINE, INT32_MAX);
         }
 }
 
@@ -120,16 +116,17 @@ static void run_task(void *arg, int64_t index, int worker) {
     float *gathered = (float *)p->scratch + worker * worker_size(q), *cols = gathered + q->gather_size, *t = cols + q->cols_size;
     conv_step *step = (conv_step *)(void *)(t + CONV_TILE);
     turn_columns(p, q, n0, n1, gathered, cols);
-    fill_steps(p, q, step);
+    fill_steps(p, step);
     for (int64_t row = 0; row < rows; row++) {
         int64_t o = cut(p->O, row, rows), h = cut(p->O, row + 1, rows) - o;
         for (int64_t n = n0; n < n1; n++) {
             const float *b = cols + (n - n0) * q->pixels * WIDTH;
-            float *dw = p->dw + o * q->columns + n * WIDTH, *next = n + 1 < n1 ? dw + WIDTH : p->dw + (o + h) * q->columns + n0 * WIDTH;
+            int64_t size = (int64_t)sizeof *p->dw, next = n + 1 < n1 ? o * q->columns + (n + 1) * WIDTH : (o + h) * q->columns + n0 * WIDTH;
+            float *dw = p->dw + o * q->columns + n * WIDTH;
             int64_t width = min64(WIDTH, q->columns - n * WIDTH);
             conv_operands from = {.step = step, .a = p->dy + o * p->P * p->Q, .lda = p->P * p->Q, .b = {b}};
             from.b[CONV_VECS - 1] = b + (CONV_VECS - 1) * V_LANES;
-            from.ahead = q->stream ? (uintptr_t)t : (uintptr_t)(next < p->dw + p->O * q->columns ? next : dw);
+            if (!q->stream) from.ask = wish_for((uintptr_t)p->dw + (uintptr_t)(next * size), CONV_ROWS, q->columns * size, WIDTH * size, 1, q->pixels);
             from.stream = q->stream;
             if (width == WIDTH && !p->acc) from.y[0] = dw, from.y[CONV_VECS - 1] = dw + (CONV_VECS - 1) * V_LANES, from.ldy = q->columns;
             K(conv_tile)(h, q->pixels, &from, t, 1);

@@ -9,12 +9,13 @@
  *
  * The tile alone reaches 98 % of the peak; what is left to lose is waiting. With K = 320 a tile takes 2.4 microseconds and
  * touches 28 lines of C and as many of A for the first time: met one after another in memory they cost a tenth of that. So
- * tiles ask for those lines while they compute, a few every CHUNK steps.
+ * tiles ask for those lines while they compute, a few every CHUNK steps (k_wish.h).
  *
  * Between blocks of k a chain rests in a tile of the worker's scratch, as a float, which it is anyway: where the
  * blocks end does not change a bit. The old C (acc) is thus free to be added last. */
 #include "tensor/kernel/k_gemm.h"
 #include "tensor/kernel/k_tile.h"
+#include "tensor/kernel/k_wish.h"
 #include "tensor/parallel.h"
 
 enum {
@@ -29,23 +30,6 @@ enum {
 };
 
 /* ---- the register tile: t (+)= A panel x B panel, for every height up to GEMM_ROWS ---- */
-
-/* Memory that will be needed, asked for while tiles compute, into the second-level cache: `times` times `lines` lines that are
- * `line` bytes apart, each time `step` bytes on; `each` of the times every CHUNK steps of k. All at once they would take the
- * places in which a tile's own misses wait. */
-enum { CHUNK = 32, LINE = 64 };
-typedef struct wish {
-    uintptr_t at;
-    int64_t times, step, lines, line, each;
-    int64_t part; /* of the memory, in bytes, a tile asks for */
-} wish;
-
-/* In chunk i of a tile. A macro, for a call would put all of the tile's sums on the stack. */
-#define ASK(w, i) \
-    for (int64_t t = (i) * (w).each, end = min64(t + (w).each, (w).times); t < end; t++) { \
-        uintptr_t from = (w).at + (uintptr_t)(t * (w).step); \
-        for (int64_t l = 0; l < (w).lines; l++) v_prefetch_l2(from + (uintptr_t)(l * (w).line)); \
-    }
 
 /* The rows of A of the next group; the next block of B; C; what is added to it. */
 typedef struct wishes {
@@ -269,20 +253,6 @@ typedef struct task {
 static void widen_bias(const gemm *g, int64_t at, int64_t n, float *dst) {
     for (int64_t i = 0; i < n; i++) dst[i] = s_load_typed(g->bias, g->bias_type, at + i);
 }
-
-/* `rows` rows of `bytes` bytes, a part of them in each of `tiles` tiles (next_part): row by row, or column by column of lines,
- * whichever is fewer at a time. */
-static wish wish_for(uintptr_t at, int64_t rows, int64_t row, int64_t bytes, int64_t tiles, int64_t kc) {
-    if (rows <= 0 || tiles <= 0) return (wish){0};
-    int64_t part = ceil_div(rows, tiles), before = row % LINE ? LINE - 1 : (int64_t)(at % LINE);
-    int64_t across = ceil_div(before + bytes, LINE);
-    wish w = {at, part, row, across, LINE, 0, part * row};
-    if (part < across) w.times = across, w.step = LINE, w.lines = part, w.line = row;
-    w.each = ceil_div(w.times, ceil_div(max64(kc, 1), CHUNK));
-    return w;
-}
-
-static void next_part(wish *w) { w->at += (uintptr_t)w->part; }
 
 /* C where a tile will be written, and what is added to it; while the chains rest, where the tile after it rests. */
 static void ask_for_c(const job *w, wishes *q, const float *T, int64_t at, int64_t rows, int64_t cols, int64_t kc, int last) {
