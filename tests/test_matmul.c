@@ -206,7 +206,7 @@ static void try_matmul(test_state *t, k_matmul p, int bias) {
 static void matmul_cases(test_state *t) {
     static const int shape[][3] = {{1, 1, 1},   {1, 40, 33},  {14, 32, 16}, {15, 33, 17}, {13, 31, 520},
                                    {77, 65, 9}, {30, 100, 5}, {7, 16, 0},   {2, 350, 20}, {1100, 3, 4},
-                                   {20, 90, 530}, {1, 150, 200}, {17, 40, 1021}}; /* the last: rows 4 KB apart */
+                                   {20, 90, 530}, {1, 150, 200}, {1, 1043, 6}, {17, 40, 1021}}; /* the last: rows 4 KB apart */
     for (size_t s = 0; s < sizeof shape / sizeof shape[0]; s++)
         for (int f = 0; f < 4; f++) {
             k_matmul p = {0};

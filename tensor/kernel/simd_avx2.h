@@ -141,26 +141,33 @@ static inline v16 v_shift_in(v16 a, float x) {
           _mm256_permutevar8x32_ps(_mm256_blend_ps(a.b, _mm256_set1_ps(x), 1), down));
 }
 
-/* 8x8, from 4x4 blocks inside the 128-bit halves. */
+/* 8x8: 4x4 blocks inside the 128-bit halves first, then the halves as a 2x2 matrix of blocks. */
+#define V_TURN_HALVES(i) \
+    { \
+        __m256 a = _mm256_unpacklo_ps(r[i], r[i + 1]), b = _mm256_unpackhi_ps(r[i], r[i + 1]); \
+        __m256 c = _mm256_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm256_unpackhi_ps(r[i + 2], r[i + 3]); \
+        t[i] = _mm256_shuffle_ps(a, c, 0x44), t[i + 1] = _mm256_shuffle_ps(a, c, 0xee); \
+        t[i + 2] = _mm256_shuffle_ps(b, d, 0x44), t[i + 3] = _mm256_shuffle_ps(b, d, 0xee); \
+    }
+#define V_TURN_BLOCKS(i) \
+    r[i] = _mm256_permute2f128_ps(t[i], t[4 + i], 0x20), r[4 + i] = _mm256_permute2f128_ps(t[i], t[4 + i], 0x31);
 V_INLINE void v_transpose8(__m256 r[8]) {
     __m256 t[8];
-    for (int i = 0; i < 8; i += 4) {
-        __m256 a = _mm256_unpacklo_ps(r[i], r[i + 1]), b = _mm256_unpackhi_ps(r[i], r[i + 1]);
-        __m256 c = _mm256_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm256_unpackhi_ps(r[i + 2], r[i + 3]);
-        t[i] = _mm256_shuffle_ps(a, c, 0x44), t[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
-        t[i + 2] = _mm256_shuffle_ps(b, d, 0x44), t[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
-    }
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm256_permute2f128_ps(t[i], t[4 + i], 0x20);
-        r[4 + i] = _mm256_permute2f128_ps(t[i], t[4 + i], 0x31);
-    }
+    V_TURN_HALVES(0) V_TURN_HALVES(4)
+    V_TURN_BLOCKS(0) V_TURN_BLOCKS(1) V_TURN_BLOCKS(2) V_TURN_BLOCKS(3)
 }
 
+/* Written out, so that the vectors stay in registers as far as there are registers: in loops over arrays 16x16 took 300
+ * cycles. */
+#define V_TAKE_QUARTERS(i) a[i] = r[i].a, b[i] = r[i].b, c[i] = r[8 + i].a, d[i] = r[8 + i].b;
+#define V_PUT_QUARTERS(i) r[i].a = a[i], r[8 + i].a = b[i], r[i].b = c[i], r[8 + i].b = d[i];
+#define V_EIGHT(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
 V_INLINE void v_transpose_rows(v16 r[16], int64_t rows) {
-    __m256 q[4][8];
-    for (int i = 0; i < 8; i++) q[0][i] = r[i].a, q[1][i] = r[i].b, q[2][i] = r[8 + i].a, q[3][i] = r[8 + i].b;
-    for (int i = 0; i < (rows > 8 ? 4 : 2); i++) v_transpose8(q[i]);
-    for (int i = 0; i < 8; i++) r[i].a = q[0][i], r[8 + i].a = q[1][i], r[i].b = q[2][i], r[8 + i].b = q[3][i];
+    __m256 a[8], b[8], c[8], d[8];
+    V_EIGHT(V_TAKE_QUARTERS)
+    v_transpose8(a), v_transpose8(b);
+    if (rows > 8) v_transpose8(c), v_transpose8(d);
+    V_EIGHT(V_PUT_QUARTERS)
 }
 
 #endif
