@@ -152,7 +152,7 @@ void K(gemm_tile)(int64_t rows, int64_t kc, int64_t cols, const float *a, int64_
 typedef struct plan {
     int64_t kc, nc, mb; /* the largest block of B, and task */
     int64_t m_tasks, n_tasks, n_panels;
-    int64_t lda; /* of packed A */
+    int64_t lda; /* of packed A: from row to row, or, if it lies transposed, from panel to panel */
     int64_t b_size, a_size, t_size; /* of a worker's scratch, in floats */
     int in_place, stream, threads;
 } plan;
@@ -188,8 +188,8 @@ static plan make_plan(const gemm *g) {
             if (busiest(g, &q, m, n) < busiest(g, &q, q.m_tasks, q.n_tasks)) q.m_tasks = m, q.n_tasks = n;
     q.mb = ceil_div(g->M, q.m_tasks);
     q.nc = ceil_div(q.n_panels, q.n_tasks) * GEMM_COLS;
-    q.lda = (g->A.trans ? round_up(GROUP * GEMM_ROWS, V_LANES) : q.kc) + V_LANES; /* room for whole vectors */
-    q.a_size = q.in_place ? 0 : g->A.trans ? q.lda * q.kc : q.lda * GROUP * GEMM_ROWS;
+    q.lda = (g->A.trans ? GEMM_STEP * q.kc : q.kc) + V_LANES; /* room for whole vectors */
+    q.a_size = q.in_place ? 0 : q.lda * GROUP * (g->A.trans ? 1 : GEMM_ROWS);
     q.b_size = q.kc * q.nc;
     q.t_size = (K > q.kc ? round_up(q.mb, GEMM_ROWS) * q.nc : TILE) + V_LANES * GEMM_COLS; /* write_tile reads 16 rows */
     return q;
@@ -299,12 +299,12 @@ static void run_group(const job *w, task *s, int64_t p0, int64_t p1, int64_t k0,
     float bias[GEMM_COLS], bias_rows[GROUP * GEMM_ROWS];
     const float *a = s->A;
     if (w->q.in_place) a = (const float *)g->A.base + s->b * g->A.step + m0 * lda + k0;
-    else K(pack_a)(&g->A, s->b, m0, rows, k0, kc, s->A, lda);
+    else K(pack_a)(&g->A, s->b, m0, rows, k0, kc, s->height, s->A, lda);
     if (last && g->bias && g->bias_rows) widen_bias(g, m0, rows, bias_rows);
     int64_t size = (int64_t)dtype_size(g->B.type);
     const char *B = (const char *)g->B.base + (s->b * g->B.step + k0 * g->B.ld + s->n0) * size;
     wishes ask = {.next_b = s->next_b};
-    tile_job q = {.kc = kc, .row = g->A.trans ? 1 : lda, .step = g->A.trans ? lda : 1, .b_step = g->B.ld * size, .b_type = g->B.type,
+    tile_job q = {.kc = kc, .row = g->A.trans ? 1 : lda, .step = g->A.trans ? GEMM_STEP : 1, .b_step = g->B.ld * size, .b_type = g->B.type,
                   .b_last = GEMM_COLS * size - 1, .ask = &ask};
     ask.next_a = next_group(w, s, k0, kc, p0 * s->height + rows, p1 - p0 + (p0 > 0 && !g->B.trans));
     for (int64_t j = 0; j < s->cols; j += GEMM_COLS)
@@ -312,7 +312,7 @@ static void run_group(const job *w, task *s, int64_t p0, int64_t p1, int64_t k0,
             int64_t h = min64(s->height, s->rows - p * s->height), m = s->m0 + p * s->height, n = min64(GEMM_COLS, s->cols - j);
             int direct = last && !g->turned && n == GEMM_COLS;
             int64_t at = s->b * g->c_step + m * g->ldc + s->n0 + j;
-            q.a = a + (p - p0) * s->height * q.row, q.b = q.pack = s->B + j * kc;
+            q.a = a + (p - p0) * (g->A.trans ? lda : s->height * lda), q.b = q.pack = s->B + j * kc;
             q.narrow = GEMM_COLS > V_LANES && n <= V_LANES;
             q.lies = p == 0 && !g->B.trans && n == GEMM_COLS ? B + j * size : NULL;
             q.from = k0 ? T : NULL, q.to = direct ? g->C + at : T, q.ld = direct ? g->ldc : GEMM_COLS;

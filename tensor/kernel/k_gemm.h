@@ -7,7 +7,8 @@
 
 enum {
     GEMM_ROWS = V_TILE_ROWS, /* the register tile: GEMM_ROWS x GEMM_COLS elements of C */
-    GEMM_COLS = V_TILE_VECS * V_LANES
+    GEMM_COLS = V_TILE_VECS * V_LANES,
+    GEMM_STEP = (GEMM_ROWS + 7) / 8 * 8 /* a step of k in a panel of A that lies transposed */
 };
 
 /* A matrix as it lies. */
@@ -37,9 +38,11 @@ typedef struct gemm {
 void K(gemm)(const gemm *g);
 size_t K(gemm_scratch)(const gemm *g); /* bytes; of g, the sizes, types and threads are read */
 
-/* Rows m0..m0+rows and k0..k0+kc of A[batch], widened, as dst[row * ld + k] or, if A lies transposed, dst[k * ld + row]:
- * copied along the rows in which it lies, in whole vectors: ld has room for them. */
-void K(pack_a)(const gemm_view *v, int64_t batch, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst, int64_t ld);
+/* Rows m0..m0+rows and k0..k0+kc of A[batch], widened, as dst[row * ld + k]; or, if A lies transposed, in panels of `height` <=
+ * GEMM_ROWS rows, as dst[panel * ld + k * GEMM_STEP + row]. Copied along the rows in which it lies, in whole vectors: there is room
+ * for one behind a row, or a panel. */
+void K(pack_a)(const gemm_view *v, int64_t batch, int64_t m0, int64_t rows, int64_t k0, int64_t kc, int64_t height, float *dst,
+               int64_t ld);
 
 /* k0..k0+kc and columns n0..n0+cols of B[batch] in panels of GEMM_COLS columns, as dst[panel][k][column]; zeros fill
  * the last panel's vector, and a second vector without columns is left as it is. */

@@ -28,33 +28,38 @@ static void pack_across(const gemm_view *v, int64_t at, int64_t rows, int64_t kc
     }
 }
 
-/* `rows` rows of n elements, widened, to dst[row * ld], in whole vectors. EIGHT rows go side by side, and those after them are
- * asked for: where rows are pages apart, the hardware does not see them coming. The type is a constant where this is inlined. */
+/* `rows` rows of n elements, widened, in pieces of `width` <= 16: to dst[piece * apart + row * ld], in whole vectors, whose lanes
+ * beyond a piece the next row overwrites. EIGHT rows go side by side, and those after them are asked for: where rows are pages
+ * apart, the hardware does not see them coming. The type is a constant where this is inlined. */
 enum { EIGHT = 8 };
-static inline void copy_typed(const char *from, tn_dtype type, int64_t step, int64_t rows, int64_t n, float *dst, int64_t ld) {
+static inline void copy_typed(const char *from, tn_dtype type, int64_t step, int64_t rows, int64_t n, int64_t width, float *dst,
+                              int64_t ld, int64_t apart) {
     int64_t size = (int64_t)dtype_size(type);
-    for (; rows > 0; rows -= EIGHT, from += EIGHT * step, dst += EIGHT * ld)
-        for (int64_t k = 0, side = min64(rows, EIGHT); k < n; k += V_LANES) {
+    for (; rows > 0; rows -= EIGHT, from += EIGHT * step, dst += EIGHT * ld) {
+        float *to = dst;
+        for (int64_t k = 0, side = min64(rows, EIGHT); k < n; k += width, to += apart) {
             const char *p = from + k * size;
             for (int64_t i = 0; i < side; i++, p += step) {
                 v_prefetch((uintptr_t)p + (uintptr_t)(EIGHT * step));
-                v_store(dst + i * ld + k, n - k >= V_LANES ? v_load_typed(p, type, 0) : v_loadn_typed(p, type, 0, n - k));
+                v_store(to + i * ld, n - k >= V_LANES ? v_load_typed(p, type, 0) : v_loadn_typed(p, type, 0, n - k));
             }
         }
+    }
 }
 
-static void copy_rows(const gemm_view *v, int64_t at, int64_t rows, int64_t n, float *dst, int64_t ld) {
+static void copy_rows(const gemm_view *v, int64_t at, int64_t rows, int64_t n, int64_t width, float *dst, int64_t ld, int64_t apart) {
     int64_t size = (int64_t)dtype_size(v->type), step = v->ld * size;
     const char *from = (const char *)v->base + at * size;
-    if (v->type == TN_F32) copy_typed(from, TN_F32, step, rows, n, dst, ld);
-    else if (v->type == TN_F16) copy_typed(from, TN_F16, step, rows, n, dst, ld);
-    else copy_typed(from, TN_BF16, step, rows, n, dst, ld);
+    if (v->type == TN_F32) copy_typed(from, TN_F32, step, rows, n, width, dst, ld, apart);
+    else if (v->type == TN_F16) copy_typed(from, TN_F16, step, rows, n, width, dst, ld, apart);
+    else copy_typed(from, TN_BF16, step, rows, n, width, dst, ld, apart);
 }
 
-void K(pack_a)(const gemm_view *v, int64_t batch, int64_t m0, int64_t rows, int64_t k0, int64_t kc, float *dst, int64_t ld) {
+void K(pack_a)(const gemm_view *v, int64_t batch, int64_t m0, int64_t rows, int64_t k0, int64_t kc, int64_t height, float *dst,
+               int64_t ld) {
     int64_t start = batch * v->step;
-    if (v->trans) copy_rows(v, start + k0 * v->ld + m0, kc, rows, dst, ld);
-    else copy_rows(v, start + m0 * v->ld + k0, rows, kc, dst, ld);
+    if (v->trans) copy_rows(v, start + k0 * v->ld + m0, kc, rows, height, dst, GEMM_STEP, ld);
+    else copy_rows(v, start + m0 * v->ld + k0, rows, kc, V_LANES, dst, ld, V_LANES);
 }
 
 /* B stored as [N,K] is read across, 16 columns at a time. Of B [K,N] the tile packs all but a last panel that is not
