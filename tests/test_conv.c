@@ -193,6 +193,9 @@ void test_main(test_state *t) {
         {1, 33, 2, 3, 8, 3, 3, 2, 3, 1, 1, 1},        /* the same with fewer pixels than channels */
         {1, 704, 1, 1, 1000, 3, 3, 1, 1, 1, 1, 1},    /* dw, adding, larger than the caches */
         {1, 704, 1, 1, 1000, 3, 3, 1, 1, 1, 1, 1},    /* the same, past them */
+        {1, 63, 35, 130, 62, 3, 3, 35, 130, 1, 1, 1}, /* an image that is copied: stripes of columns, blocks of channels */
+        {2, 31, 67, 62, 32, 3, 3, 67, 62, 1, 1, 1},   /* two of them, adding */
+        {1, 32, 2, 2100, 31, 3, 3, 2, 2100, 1, 1, 1}, /* two rows */
     };
     /* doubled: batch, C, H, W, O */
     static const int doubled[][5] = {

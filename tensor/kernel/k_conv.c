@@ -93,9 +93,9 @@ static conv_view dx_view(const k_conv *p) {
     return v;
 }
 
-static void direct(const conv_view *v) { (K(conv_is_small)(v) ? K(conv_small) : K(conv_direct))(v); }
+static void direct(const conv_view *v) { (K(conv_is_3x3)(v) ? K(conv_3x3) : K(conv_direct))(v); }
 
-static size_t direct_scratch(const conv_view *v) { return (K(conv_is_small)(v) ? K(conv_small_scratch) : K(conv_direct_scratch))(v); }
+static size_t direct_scratch(const conv_view *v) { return (K(conv_is_3x3)(v) ? K(conv_3x3_scratch) : K(conv_direct_scratch))(v); }
 
 void K(conv)(const k_conv *p) {
     if (is_product(p)) {

@@ -74,10 +74,10 @@ size_t K(conv_weights_scratch)(const k_conv *p);
 void K(conv_weights_few)(const k_conv *p);
 size_t K(conv_weights_few_scratch)(const k_conv *p);
 
-/* k_conv_small.c: whether images are so small that this form of it is faster, and that form. */
-int K(conv_is_small)(const conv_view *v);
-void K(conv_small)(const conv_view *v);
-size_t K(conv_small_scratch)(const conv_view *v);
+/* k_conv_3x3.c: whether this form of it is there and faster, and that form. */
+int K(conv_is_3x3)(const conv_view *v);
+void K(conv_3x3)(const conv_view *v);
+size_t K(conv_3x3_scratch)(const conv_view *v);
 
 /* ---- small things for the drivers ---- */
 

@@ -1,5 +1,5 @@
 /* Weights of 3x3 windows, turned so that lanes are rows: for Winograd's form, and for the direct one whose vectors hold results of
- * many channels (k_conv_small.c). Private to tensor/kernel. */
+ * many channels (k_conv_3x3.c). Private to tensor/kernel. */
 #ifndef TN_K_TAPS_H
 #define TN_K_TAPS_H
 
